@@ -1,0 +1,171 @@
+"""Every error rat_fsm raises, in one tree.
+
+Each class also derives from the built-in error that a caller would naturally catch, and carries
+the facts of its message as attributes.
+
+RatFsmError
+├── InvalidArgument (ValueError)        a value no call could accept
+├── InvalidArgumentType (TypeError)     a value of the wrong type
+├── InvalidLifecycle (ValueError)       a lifecycle that does not compile
+├── Refused (RuntimeError)              a decision said no; nothing was accepted
+│   ├── IllegalEvent                    the table has no way for this event from this state
+│   └── WrongExpectedVersion            the stream is not where the caller thought
+├── MissingExtra (ImportError)          an optional dependency is not installed
+└── LogError
+    ├── LogClosed (ValueError)          the log was closed
+    ├── LogForked (RuntimeError)        the log belongs to the parent process
+    ├── LogUnavailable (OSError)        the store cannot take more now
+    │   └── OutcomeUnknown              a commit may or may not have happened
+    ├── FlushTimeout (TimeoutError)     not durable within the time given
+    ├── WriterBusy (RuntimeError)       another process holds this writer's slot
+    ├── WriterFenced (RuntimeError)     somebody else appended to this writer's chain
+    ├── HistoryEvicted (LookupError)    a bounded memory log no longer holds it
+    ├── StoreUnreadable (OSError)       no such log, or no permission, or not a log
+    ├── UnsupportedFormat (ValueError)  written by a newer rat_fsm
+    └── DamagedFrame (ValueError)       a frame contradicts its header, its hash or its chain
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class RatFsmError(Exception):
+    """The root: catches everything that rat_fsm raises on purpose."""
+
+
+class InvalidArgument(RatFsmError, ValueError):
+    """A value that no call could accept, such as a negative byte count."""
+
+
+class InvalidArgumentType(RatFsmError, TypeError):
+    """A value of the wrong type."""
+
+
+class InvalidLifecycle(RatFsmError, ValueError):
+    """A lifecycle definition that does not compile."""
+
+
+class Refused(RatFsmError, RuntimeError):
+    """A decision said no and nothing was accepted.
+
+    Attributes:
+        cause: a slug that programs can compare, such as ``max_connections``.
+    """
+
+    def __init__(self, message: str, *, cause: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class IllegalEvent(Refused):
+    """The lifecycle's table has no way for this event from this state.
+
+    Attributes:
+        stream: what was addressed, ``lifecycle/id``.
+        state: the state the stream was in.
+        event: the tag of the event that was refused.
+        legal: the tags that would have been accepted, sorted.
+    """
+
+    def __init__(self, stream: str, state: str, event: str, legal: Sequence[str]) -> None:
+        expected = ", ".join(legal) or "nothing: the state is final"
+        super().__init__(
+            f"{stream} is {state!r} and cannot take {event}; legal now: {expected}",
+            cause="illegal_event",
+        )
+        self.stream = stream
+        self.state = state
+        self.event = event
+        self.legal = tuple(legal)
+
+
+class WrongExpectedVersion(Refused):
+    """The stream is not at the version the caller had read.
+
+    Attributes:
+        stream: what was addressed, ``lifecycle/id``.
+        expected: the version the caller named.
+        actual: the version the stream is at.
+    """
+
+    def __init__(self, stream: str, expected: int, actual: int) -> None:
+        super().__init__(
+            f"{stream} is at version {actual}, not at the expected {expected}; read it again",
+            cause="wrong_expected_version",
+        )
+        self.stream = stream
+        self.expected = expected
+        self.actual = actual
+
+
+class MissingExtra(RatFsmError, ImportError):
+    """An optional dependency is not installed.
+
+    Attributes:
+        extra: the name to install, as in ``pip install 'rat-fsm[cli]'``.
+    """
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an extra: pip install 'rat-fsm[{extra}]'")
+        self.extra = extra
+
+
+class LogError(RatFsmError):
+    """Something about an event log."""
+
+
+class LogClosed(LogError, ValueError):
+    """The log was closed; open it again."""
+
+
+class LogForked(LogError, RuntimeError):
+    """The log belongs to the parent process; a forked child opens its own."""
+
+
+class LogUnavailable(LogError, OSError):
+    """The store cannot take more now; what was accepted before is still pending."""
+
+
+class OutcomeUnknown(LogUnavailable):
+    """A commit failed and its store cannot be asked yet: the frame may or may not be there."""
+
+
+class FlushTimeout(LogError, TimeoutError):
+    """What was accepted did not become durable within the time given; it is still pending."""
+
+
+class WriterBusy(LogError, RuntimeError):
+    """Another process, or another log of this one, holds this writer's slot."""
+
+
+class WriterFenced(LogError, RuntimeError):
+    """A frame does not continue its writer's chain: somebody else appended to it."""
+
+
+class HistoryEvicted(LogError, LookupError):
+    """A bounded memory log has dropped the frames that were asked for."""
+
+
+class StoreUnreadable(LogError, OSError):
+    """There is no log at this address, or it may not be read, or it is something else."""
+
+
+class UnsupportedFormat(LogError, ValueError):
+    """The log was written by a newer rat_fsm; upgrade to read it."""
+
+
+class DamagedFrame(LogError, ValueError):
+    """A frame contradicts its header, its hash or its chain.
+
+    Attributes:
+        position: the frame's number in the store, or None where it is not known.
+    """
+
+    def __init__(self, problem: str, *, position: int | None = None) -> None:
+        where = "a frame" if position is None else f"frame {position}"
+        super().__init__(f"{where} is damaged: {problem}")
+        self.position = position

@@ -1,0 +1,255 @@
+"""The vocabulary: what can happen to a connection and to the process that serves it.
+
+Events are immutable facts in the past tense. Their tag in a log is the lifecycle's name and the
+class name in snake case, such as ``connection.activity_recorded``. Times inside are integer
+microseconds since the epoch; delays and durations are seconds.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+MICROSECOND: Final = datetime.timedelta(microseconds=1)
+
+
+def to_datetime(micros: int) -> datetime.datetime:
+    """The aware UTC datetime of microseconds since the epoch, exactly."""
+    return EPOCH + datetime.timedelta(microseconds=micros)
+
+
+def to_micros(moment: datetime.datetime) -> int:
+    """Microseconds since the epoch of an aware datetime, exactly."""
+    return (moment - EPOCH) // MICROSECOND
+
+
+@attrs.frozen
+class Registered:
+    """A client was let in; ``kind`` says what it is, such as sse, websocket, chunked or llm."""
+
+    remote_addr: str
+    kind: str = "stream"
+    metadata: dict[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Activated:
+    """The handshake is done, or the first byte was accepted, or a first check found it healthy."""
+
+
+@attrs.frozen
+class ActivityRecorded:
+    """This many bytes and messages more were sent (deltas, not totals)."""
+
+    bytes_sent: int
+    messages_sent: int
+
+
+@attrs.frozen
+class ErrorRecorded:
+    """Something went wrong on the connection; ``category`` and ``retryable`` are the policy's."""
+
+    error_type: str
+    message: str
+    category: str
+    retryable: bool
+
+
+@attrs.frozen
+class RetryScheduled:
+    """Retry number ``attempt`` will follow after ``delay`` seconds.
+
+    ``draw`` is the random number (0..1) behind the delay, None where none was drawn; ``cap`` is
+    the highest delay the policy allowed, in seconds.
+    """
+
+    attempt: int
+    delay: float
+    draw: float | None
+    cap: float
+    category: str
+
+
+@attrs.frozen
+class RetryRefused:
+    """No retry follows; ``cause`` ∈ exhausted, not_retryable, committed, retry_after_too_long."""
+
+    cause: str
+
+
+@attrs.frozen
+class Recovered:
+    """The connection works again after ``attempts`` retries; their count is kept."""
+
+    attempts: int
+
+
+@attrs.frozen
+class RetriesReset:
+    """The retry count starts again at zero."""
+
+
+@attrs.frozen
+class Stalled:
+    """The client has not taken anything for ``waited`` seconds."""
+
+    waited: float
+
+
+@attrs.frozen
+class Unstalled:
+    """The client takes data again after ``waited`` seconds."""
+
+    waited: float
+
+
+@attrs.frozen
+class Closing:
+    """The end has begun: why, at whose hand, in which phase, and the transport's own code."""
+
+    reason: str
+    ended_by: str
+    phase: str
+    code: int | None = None
+
+
+@attrs.frozen
+class Closed:
+    """The connection is over; the totals of its whole life, ``duration`` in seconds."""
+
+    reason: str
+    bytes_sent: int
+    messages_sent: int
+    errors: int
+    retries: int
+    duration: float
+
+
+@attrs.frozen
+class Started:
+    """A writer's run began: the lifecycles in force in full, versions, limits and policy."""
+
+    lifecycles: list[dict[str, Any]]
+    versions: dict[str, str]
+    limits: dict[str, Any] = attrs.field(factory=dict)
+    policy: dict[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Serving:
+    """Connections are accepted from now on."""
+
+
+@attrs.frozen
+class ConnectionRefused:
+    """``count`` clients were turned away for one cause (merged per cause and second).
+
+    ``cause`` ∈ max_connections, per_client, draining, duplicate, log_unavailable.
+    """
+
+    cause: str
+    count: int = 1
+
+
+@attrs.frozen
+class CallbackFailed:
+    """A user's callback for this connection raised; nobody else was hurt."""
+
+    connection: str
+    error: str
+
+
+@attrs.frozen
+class DrainStarted:
+    """No new connections; those ``open`` may end by themselves within ``deadline`` seconds."""
+
+    deadline: float
+    open: int
+
+
+@attrs.frozen
+class DrainForced:
+    """The deadline passed, or somebody insisted, with this many connections remaining."""
+
+    remaining: int
+
+
+@attrs.frozen
+class Stopped:
+    """The run is over; ``report`` is what the shutdown had to say."""
+
+    report: dict[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class UnknownEvent:
+    """An event this process does not know or could not read: kept, counted, never fatal.
+
+    ``problem`` says why it could not be read as the class its tag names.
+    """
+
+    tag: str
+    version: int
+    data: Mapping[str, Any]
+    problem: str
+
+
+@attrs.frozen(order=True)
+class Position:
+    """A place in a store's total order: the frame's number and the offset within the frame."""
+
+    frame: int
+    offset: int
+
+    def __str__(self) -> str:
+        """The way positions are printed and typed: ``frame.offset``."""
+        return f"{self.frame}.{self.offset}"
+
+
+@attrs.frozen
+class Stream:
+    """One life of one id: ``born`` is writer:seq of its first event, so that ids may come again."""
+
+    lifecycle: str
+    id: str
+    born: str
+
+    def __str__(self) -> str:
+        """Lifecycle and id, as error messages name a stream."""
+        return f"{self.lifecycle}/{self.id}"
+
+
+@attrs.frozen
+class Recorded:
+    """An event with the place and time it was recorded at.
+
+    Attributes:
+        position: where it stands in the store, None until it is durable.
+        micros: when it was accepted, microseconds since the epoch, never decreasing in a writer.
+        stream: whose event it is.
+        version: its 1-based number within the stream.
+        writer: who recorded it.
+        seq: its 1-based number within the writer.
+        type: its tag, such as ``connection.activated``.
+        event: what happened.
+    """
+
+    position: Position | None
+    micros: int
+    stream: Stream
+    version: int
+    writer: str
+    seq: int
+    type: str
+    event: Any
+
+    @property
+    def at(self) -> datetime.datetime:
+        """When it was accepted, as an aware UTC datetime."""
+        return to_datetime(self.micros)
