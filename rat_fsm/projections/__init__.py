@@ -1,0 +1,1 @@
+"""Pure folds over events: what a log says, from one angle each."""
