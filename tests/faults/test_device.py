@@ -1,0 +1,136 @@
+"""Below the store: a disk whose syncs fail, and a file system with no room left, for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rat_fsm import read_events, replay
+from rat_fsm.log.heads import verify_log
+from rat_fsm.stores import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROJECT = Path(__file__).parents[2]
+SHIM = Path(__file__).with_name("failing_fsync.c")
+
+# Writes until a file that makes trouble does; tells what the log says; removes it; tells again.
+WRITER = """
+import json, pathlib, sys
+from rat_fsm.errors import LogUnavailable
+from rat_fsm.events import Activated, ActivityRecorded, Registered
+from rat_fsm.log import EventLog
+
+path, trouble = sys.argv[1], pathlib.Path(sys.argv[2])
+log = EventLog.open(path)
+log.append(("connection", "a"), Registered("192.0.2.1"), Activated())
+log.flush()
+durable = 4
+
+def append():
+    return log.append(("connection", "a"), *[ActivityRecorded(1, 1)] * 2000)
+
+def tell(**facts):
+    health = log.health
+    facts.update(status=health.status, ready=health.ready, pending=health.pending)
+    print(json.dumps(facts), flush=True)
+
+trouble.touch()
+refused = None
+try:
+    while True:
+        accepted = append()
+        log.flush()
+        durable = accepted
+except LogUnavailable as problem:
+    refused = problem
+tell(durable=durable, accepted=accepted, error=str(refused))
+accepted = append()
+trouble.unlink()
+log.flush(30)
+tell(durable=accepted, accepted=accepted, error=None)
+log.close()
+"""
+
+
+def told(path: Path, trouble: Path, **environment: str) -> list[dict[str, Any]]:
+    """What the writer tells while something is broken, and after it has been mended."""
+    result = subprocess.run(
+        [sys.executable, "-c", WRITER, str(path), str(trouble)],
+        cwd=PROJECT,
+        env={**os.environ, **environment},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert result.returncode == 0, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def check(path: Path, broken: dict[str, Any], mended: dict[str, Any]) -> None:
+    """While broken it said so; what was accepted is there once, and the chain is whole."""
+    assert (broken["status"], broken["ready"]) == ("failing", False)
+    assert broken["pending"] == broken["accepted"] - broken["durable"] > 0
+    assert (mended["status"], mended["ready"], mended["pending"]) == ("ok", True, 0)
+    seqs = [recorded.seq for recorded in read_events(path)]
+    assert seqs == list(range(1, mended["accepted"] + 2))  # and the end of the run
+    assert replay(path).totals.bytes_sent == mended["accepted"] - 4
+    store = open_store(path)
+    assert verify_log(store).problems == ()
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library that makes syncs fail."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("needs a C compiler and LD_PRELOAD")
+    library = tmp_path_factory.mktemp("shim") / "failing_fsync.so"
+    command = [compiler, "-shared", "-fPIC", "-o", str(library), str(SHIM)]
+    subprocess.run(command, check=True, timeout=50)
+    return library
+
+
+def test_a_sync_that_fails_acknowledges_nothing(tmp_path: Path, shim: Path) -> None:
+    """The store is reopened and asked until a sync succeeds; then everything is there, once."""
+    path, flag = tmp_path / "log.db", tmp_path / "failing"
+    broken, mended = told(path, flag, LD_PRELOAD=str(shim), FAILING_FSYNC=str(flag))
+    assert broken["durable"] == 4  # not one flush has returned meanwhile
+    check(path, broken, mended)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    if mount is None or sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    options = ["-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    mounted = subprocess.run([mount, *options], check=False, capture_output=True, text=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"no right to mount: {mounted.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True, timeout=50)  # noqa: S607
+
+
+def test_a_full_file_system_loses_nothing(small_disk: Path) -> None:
+    """When there is room again, everything that was accepted is stored."""
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(600_000))
+    path = small_disk / "log.db"
+    broken, mended = told(path, filler)
+    check(path, broken, mended)
