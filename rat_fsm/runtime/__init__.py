@@ -1,0 +1,1 @@
+"""Where clocks and threads begin: the components of the guide, over the log."""
