@@ -1,0 +1,119 @@
+"""Turns values into the words, times and sizes that a person reads.
+
+Nothing here knows a terminal, so that errors can be shown before one is set up.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+from rat_fsm.events import to_datetime
+
+_SHORT: Final = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
+_CONTROLS: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_BIDI: Final = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+_MARKS: Final = frozenset("\u200e\u200f\u061c")  # invisible, and they turn text round
+# Also where a path has lost one of its two slashes.
+_USERINFO: Final = re.compile(r"(?<=//)[^/\s]*@|(?<=/)[^/\s:@]+:[^/\s@]*@")
+_UNITS: Final = ("kB", "MB", "GB", "TB", "PB")
+MILLISECOND: Final = 1_000
+SECOND: Final = 1_000_000
+MOST_DAYS: Final = 1_000_000
+
+
+def escape(text: str) -> str:
+    """Text as one line that no terminal obeys: C0, C1, bidi and surrogates become escapes."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(escaped(c) if _is_hostile(c) else c for c in text)
+
+
+def escaped(character: str) -> str:
+    r"""One character as ``\x1b`` or ``\u202e``."""
+    code = ord(character)
+    return _SHORT.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")  # noqa: PLR2004 - two digits
+
+
+def _is_hostile(character: str) -> bool:
+    return (
+        unicodedata.category(character) in _CONTROLS
+        or unicodedata.bidirectional(character) in _BIDI
+        or character in _MARKS
+    )
+
+
+def harmless_json(line: bytes) -> bytes:
+    r"""The same JSON, with what a terminal might obey written as ``\u202e``."""
+    text = line.decode()
+    if text.isascii() and text.isprintable():
+        return line
+    return "".join(f"\\u{ord(c):04x}" if _is_hostile(c) else c for c in text).encode()
+
+
+def without_credentials(text: str) -> str:
+    """Text in which URLs have lost their user and password."""
+    return _USERINFO.sub("", text)
+
+
+def moment(micros: int) -> str:
+    """A time in full, UTC, to the millisecond."""
+    return f"{date(micros)} {clock(micros)}"
+
+
+def date(micros: int) -> str:
+    """The day of a time, UTC."""
+    return to_datetime(micros).date().isoformat()
+
+
+def clock(micros: int) -> str:
+    """The time of day, UTC, to the millisecond."""
+    return to_datetime(micros).time().isoformat(timespec="milliseconds")
+
+
+def duration(micros: float) -> str:
+    """How long something took, in two units at most."""
+    if micros < 0:
+        return f"-{duration(-micros)}"
+    if micros < 999_500:  # noqa: PLR2004 - what rounds to 1000 ms is a second
+        digits = 1 if 0 < micros < 9_950 else 0  # noqa: PLR2004 - likewise for 10 ms
+        return f"{micros / MILLISECOND:.{digits}f} ms"
+    if micros < 59_950_000:  # noqa: PLR2004 - likewise for a minute
+        return f"{micros / SECOND:.1f} s"
+    return _long(micros / SECOND)
+
+
+def _long(value: float) -> str:
+    """A minute or more, given in seconds."""
+    if value > MOST_DAYS * 86_400:
+        return f"over {MOST_DAYS:,} d"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:  # noqa: PLR2004 - an hour
+        return f"{minutes}m {rest:02}s"
+    hours, rest = divmod(round(value / 60), 60)
+    if hours < 24:  # noqa: PLR2004 - a day
+        return f"{hours}h {rest:02}m"
+    days, rest = divmod(round(value / 3600), 24)
+    return f"{days:,}d {rest:02}h"
+
+
+def seconds(value: float) -> str:
+    """A duration that is given in seconds."""
+    return duration(value * SECOND)
+
+
+def size(count: int) -> str:
+    """A number of bytes, in decimal units."""
+    if abs(count) < 1000:  # noqa: PLR2004 - below it no unit is needed
+        return f"{count} B"
+    power = 1
+    while power < len(_UNITS) and abs(count) >= 999.95 * 1000**power:
+        power += 1
+    return f"{count / 1000**power:,.1f} {_UNITS[power - 1]}"
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 message``, ``1,204 messages``, ``3 retries``."""
+    plural = noun if count == 1 else f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count:,} {plural}"
