@@ -1,0 +1,9 @@
+"""Draws a lifecycle from its compiled table: Mermaid and DOT text, and an SVG of our own.
+
+``python -m rat_fsm.diagrams [FOLDER] [--check]`` writes those of CONNECTION and NODE.
+"""
+
+from rat_fsm.diagrams.notations import dot, mermaid
+from rat_fsm.diagrams.svg import svg
+
+__all__ = ["dot", "mermaid", "svg"]
