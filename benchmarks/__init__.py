@@ -1,0 +1,1 @@
+"""Benchmarks of rat_fsm, side by side with its peers in one run: ``python -m benchmarks``."""

@@ -1,0 +1,31 @@
+"""The benchmarks run, and say what they measured."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+if not (ROOT / "benchmarks" / "__main__.py").is_file():
+    pytest.skip("the installed package has no benchmarks", allow_module_level=True)
+
+
+def test_a_quick_run_of_one_row_writes_what_it_measured(tmp_path: Path) -> None:
+    """`python -m benchmarks --quick --only bytes` measures, and writes JSON and Markdown."""
+    files = ["--json", str(tmp_path / "b.json"), "--markdown", str(tmp_path / "b.md")]
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--only", "bytes", *files]
+    subprocess.run(
+        [*command, "--directory", str(tmp_path)], cwd=ROOT, check=True, capture_output=True
+    )
+    found = json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))
+    assert set(found["machine"]) == {"cpu", "system", "python", "sqlite", "directory", "sync"}
+    assert [(r["row"], r["unit"], r["budget"], r["met"]) for r in found["results"]] == [
+        ("bytes", "B", 35, True),
+        ("bytes", "B", 80, True),
+    ]
+    assert (tmp_path / "b.md").read_text(encoding="utf-8").count("| bytes: an activity, ") == 2
