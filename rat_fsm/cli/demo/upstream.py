@@ -51,7 +51,8 @@ class Upstream:
         if task is not None:
             self._streams[task] = writer
             task.add_done_callback(self._streams.pop)
-        with contextlib.suppress(ConnectionError, ValueError):  # gone before it said what it wants
+        # A client may be gone before it said what it wants, or while we reset it.
+        with contextlib.suppress(OSError, ValueError):
             count, flaky = (await reader.readline()).split()
             await self._stream(writer, int(count), float(flaky))
         writer.close()
