@@ -55,7 +55,7 @@ def _flush_all() -> None:
 
 
 def _before_fork() -> None:
-    """Waits until no store is written to: SQLite's locks would be copied into the child as held."""
+    """Waits until no store is written to: no child is born in the middle of a commit."""
     deadline = time.monotonic() + FORK_TIMEOUT
     for _, gate in list(_logs.values()):
         if gate.acquire(timeout=max(0.0, deadline - time.monotonic())):

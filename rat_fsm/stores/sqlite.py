@@ -253,10 +253,6 @@ class SqliteStore:
             except sqlite3.Error as problem:
                 raise OSError(f"cannot reopen {self.path}: {problem}") from problem
 
-    def abandon(self) -> list[Any]:
-        """For a forked child: what must stay referenced and untouched, see `EventLog`."""
-        return [self._connection, self._locks]
-
     def close(self) -> None:
         """Closes the file and gives every slot back."""
         with self.lock:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import random
 import struct
 import subprocess
@@ -54,10 +53,16 @@ while True:
 
 def kill_while_writing(folder: Path, level: str, delay: float) -> tuple[Path, tuple[int, int]]:
     """Kills a writer after so many seconds; answers with its log and its last acknowledgement."""
-    log, shared = folder / "events.db", folder / "shared"
+    log = folder / "events.db"
+    return log, run_and_kill(WRITER, log, level, delay)
+
+
+def run_and_kill(script: str, log: Path, level: str, delay: float) -> tuple[int, int]:
+    """Kills a script so many seconds after it is ready; answers with the numbers it shared."""
+    shared = log.with_suffix(".shared")
     shared.write_bytes(bytes(NUMBERS.size))
     with subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(log), level, str(shared)],
+        [sys.executable, "-c", script, str(log), level, str(shared)],
         cwd=PROJECT,
         stdout=subprocess.PIPE,
         text=True,
@@ -68,9 +73,8 @@ def kill_while_writing(folder: Path, level: str, delay: float) -> tuple[Path, tu
             process.wait(delay)
         except subprocess.TimeoutExpired:
             process.kill()
-    with shared.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as page:
-        numbers: tuple[int, int] = NUMBERS.unpack_from(page)
-    return log, numbers
+    first, second = NUMBERS.unpack(shared.read_bytes())
+    return first, second
 
 
 def check_what_is_left(log: Path, level: str, acknowledged: tuple[int, int]) -> None:
@@ -151,20 +155,7 @@ while True:
 def test_health_never_understates_what_a_kill_would_lose(tmp_path: Path) -> None:
     """What ``health.pending`` did not count as pending is in the file."""
     for delay in (0.1, 0.23, 0.31):
-        log, shared = tmp_path / f"{delay}.db", tmp_path / "shared"
-        shared.write_bytes(bytes(NUMBERS.size))
-        with subprocess.Popen(
-            [sys.executable, "-c", WINDOW, str(log), "batched", str(shared)],
-            cwd=PROJECT,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-            try:
-                process.wait(delay)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        claimed, accepted = NUMBERS.unpack(shared.read_bytes())
+        log = tmp_path / f"{delay}.db"
+        claimed, accepted = run_and_kill(WINDOW, log, "batched", delay)
         durable = sum(1 for _ in read_events(log))
         assert claimed <= durable <= accepted + 100

@@ -43,7 +43,6 @@ class DemoApp:
         self._recovery = recovery
         self._upstream_port = upstream_port
         self._tasks: set[asyncio.Task[None]] = set()
-        self.disconnects = 0
         self.asgi = Starlette(routes=[Route("/events", self.events)])
 
     async def events(self, request: Request) -> Any:
@@ -54,14 +53,11 @@ class DemoApp:
         metadata = {"type": "sse", "client": request.headers.get("x-client", "?")}
         if not self._manager.register_connection(connection_id, address, response, metadata):
             return PlainTextResponse("Too many connections", 503, {"Retry-After": "1"})
-        self._monitor.start_monitoring(connection_id, response, self._disconnected)
+        self._monitor.start_monitoring(connection_id, response)
         task = asyncio.create_task(self._feed(connection_id, response, request.query_params))
         self._tasks.add(task)  # the loop itself keeps only a weak reference
         task.add_done_callback(self._tasks.discard)
         return response
-
-    def _disconnected(self, _connection_id: str) -> None:
-        self.disconnects += 1
 
     async def _feed(self, connection_id: str, response: SSEResponse, query: Any) -> None:
         """Relays words until they are all sent, the client is gone, or retries are used up."""
