@@ -66,17 +66,23 @@ class ModelView(Protocol):
 
 @attrs.frozen
 class Register:
-    """Let a client in, unless ``limit`` connections are open already."""
+    """Let a client in, unless ``limit`` connections are open already.
+
+    Without a limit the client is in already, such as one whose answer turned out to be a
+    stream: it is recorded even while draining.
+    """
 
     remote_addr: str
     kind: str
     metadata: Mapping[str, Any]
-    limit: int
+    limit: int | None
 
 
 @attrs.frozen
 class Activate:
-    """The connection was found to work."""
+    """The connection was found to work, on a route where one is known."""
+
+    route: str = ""
 
 
 @attrs.frozen
@@ -129,6 +135,7 @@ class BeginClose:
 
     reason: str
     ended_by: str
+    code: int | None = None
 
 
 @attrs.frozen
@@ -151,6 +158,7 @@ class StartDrain:
     """Turn new connections away; give the open ones ``deadline`` seconds."""
 
     deadline: float
+    requested_by: str = ""
 
 
 @attrs.frozen
@@ -168,18 +176,18 @@ def decide(request: object, stream: ConnectionView, model: ModelView) -> Events:
 
 
 def _register(request: Register, stream: ConnectionView, model: ModelView) -> Events:
-    if model.draining:
+    if model.draining and request.limit is not None:
         raise Refused("no new connections while draining", cause="draining")
     if stream.state != "new":
         raise Refused("the id belongs to an open connection", cause="duplicate")
-    if model.open_connections >= request.limit:
+    if request.limit is not None and model.open_connections >= request.limit:
         raise Refused(f"{request.limit} connections are open already", cause="max_connections")
     return (Registered(request.remote_addr, request.kind, dict(request.metadata)),)
 
 
-def _activate(_request: Activate, stream: ConnectionView, _model: ModelView) -> Events:
+def _activate(request: Activate, stream: ConnectionView, _model: ModelView) -> Events:
     _require_open(stream)
-    return (Activated(),) if stream.state == "connecting" else ()
+    return (Activated(request.route),) if stream.state == "connecting" else ()
 
 
 def _activity(request: Activity, stream: ConnectionView, _model: ModelView) -> Events:
@@ -230,7 +238,7 @@ def _begin_close(request: BeginClose, stream: ConnectionView, _model: ModelView)
     _require_open(stream)
     if stream.state == "closing":
         return ()
-    return (Closing(request.reason, request.ended_by, _phase(stream)),)
+    return (Closing(request.reason, request.ended_by, _phase(stream), request.code),)
 
 
 def _close(request: Close, stream: ConnectionView, _model: ModelView) -> Events:
@@ -263,7 +271,7 @@ def _serve(_request: Serve, stream: ConnectionView, _model: ModelView) -> Events
 def _start_drain(request: StartDrain, stream: ConnectionView, model: ModelView) -> Events:
     if stream.state not in {"starting", "serving"}:
         return ()
-    return (DrainStarted(request.deadline, model.open_connections),)
+    return (DrainStarted(request.deadline, model.open_connections, request.requested_by),)
 
 
 def _force_drain(_request: ForceDrain, stream: ConnectionView, model: ModelView) -> Events:

@@ -40,7 +40,12 @@ class Registered:
 
 @attrs.frozen
 class Activated:
-    """The handshake is done, or the first byte was accepted, or a first check found it healthy."""
+    """The handshake is done, or the first byte was accepted, or a first check found it healthy.
+
+    ``route`` is the template that matched, such as ``/rooms/{room}``, empty where none is known.
+    """
+
+    route: str = ""
 
 
 @attrs.frozen
@@ -166,11 +171,22 @@ class CallbackFailed:
 
 
 @attrs.frozen
+class DrainRequested:
+    """Somebody, ``actor``, asked every writer of this log to drain."""
+
+    actor: str
+
+
+@attrs.frozen
 class DrainStarted:
-    """No new connections; those ``open`` may end by themselves within ``deadline`` seconds."""
+    """No new connections; those ``open`` may end by themselves within ``deadline`` seconds.
+
+    ``requested_by`` says what set it off: a signal's name or whoever asked, empty where unknown.
+    """
 
     deadline: float
     open: int
+    requested_by: str = ""
 
 
 @attrs.frozen

@@ -16,6 +16,7 @@ from rat_fsm.events import (
     Closing,
     ConnectionRefused,
     DrainForced,
+    DrainRequested,
     DrainStarted,
     ErrorRecorded,
     Recovered,
@@ -62,6 +63,7 @@ NODE: Final = Lifecycle(
         [Serving, "starting", "serving"],
         [ConnectionRefused, ["starting", "serving", "draining", "forcing"], None],
         [CallbackFailed, ["starting", "serving", "draining", "forcing"], None],
+        [DrainRequested, "new", "stopped"],  # all of a run that serves nobody, and only asks
         [DrainStarted, ["starting", "serving"], "draining"],
         [DrainForced, "draining", "forcing"],
         [Stopped, ["starting", "serving", "draining", "forcing"], "stopped"],

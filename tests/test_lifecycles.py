@@ -24,7 +24,7 @@ Table = dict[str, tuple[str, str | None, str]]
 # Section 3 of the design: event → where from, where to, payload.
 CONNECTION_TABLE: Table = {
     "Registered": ("new", "connecting", "remote_addr, kind, metadata"),
-    "Activated": ("connecting", "active", ""),
+    "Activated": ("connecting", "active", "route"),
     "ActivityRecorded": ("active, closing", UNCHANGED, "bytes_sent, messages_sent"),
     "ErrorRecorded": (
         "connecting, active, retrying, closing",
@@ -58,7 +58,8 @@ NODE_TABLE: Table = {
     "Serving": ("starting", "serving", ""),
     "ConnectionRefused": (ANY_BUT_STOPPED, UNCHANGED, "cause, count"),
     "CallbackFailed": (ANY_BUT_STOPPED, UNCHANGED, "connection, error"),
-    "DrainStarted": ("starting, serving", "draining", "deadline, open"),
+    "DrainRequested": ("new", "stopped", "actor"),
+    "DrainStarted": ("starting, serving", "draining", "deadline, open, requested_by"),
     "DrainForced": ("draining", "forcing", "remaining"),
     "Stopped": (ANY_BUT_STOPPED, "stopped", "report"),
 }

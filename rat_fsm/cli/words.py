@@ -106,12 +106,13 @@ def _started(event: events.Started) -> str:
 
 
 def _drain(event: events.DrainStarted) -> str:
-    return f"{event.open} open, {seconds(event.deadline)} to end"
+    asked = f"asked by {event.requested_by}" if event.requested_by else ""
+    return joined(f"{event.open} open, {seconds(event.deadline)} to end", asked)
 
 
 _WORDS: Final[Mapping[type, Callable[[Any], str]]] = {
     events.Registered: _registered,
-    events.Activated: lambda _: "",
+    events.Activated: lambda e: e.route,
     events.ActivityRecorded: _activity,
     events.ErrorRecorded: _error,
     events.RetryScheduled: _retry,
@@ -126,6 +127,7 @@ _WORDS: Final[Mapping[type, Callable[[Any], str]]] = {
     events.Serving: lambda _: "",
     events.ConnectionRefused: lambda e: f"{counted(e.count, 'client')}: {e.cause}",
     events.CallbackFailed: lambda e: f"of {e.connection}: {e.error}",
+    events.DrainRequested: lambda e: f"by {e.actor}",
     events.DrainStarted: _drain,
     events.DrainForced: lambda e: f"{counted(e.remaining, 'connection')} left",
     events.Stopped: lambda e: plain(e.report),

@@ -254,6 +254,17 @@ class EventLog:
         """
         return self._transact_node(lambda _stream, _model: (event,), reserved=False)
 
+    def append_request(self, event: object) -> int | None:
+        """Appends what an operator asks of the writers of this log, without starting a run.
+
+        Raises:
+            LogUnavailable: the store has fallen too far behind.
+        """
+        self._acceptor.check_open()
+        self._committer.start()
+        run_id = f"{self.writer}:{self._acceptor.seq + 1}"
+        return self._acceptor.transact(NODE, run_id, lambda _stream, _model: (event,))
+
     def _transact_node(self, decide: Decide, *, reserved: bool) -> int | None:
         if not self._begun:
             self.begin()

@@ -49,6 +49,7 @@ class ConnectionInfo:
         created_at: when it was registered, aware UTC.
         last_activity: when it last sent something, or was registered, aware UTC.
         retry_count: retries since the last reset; ``total_retries`` in its whole life.
+        route: the template of the route that serves it, empty where none is known.
         committed: whether a byte has gone downstream.
         stalled: whether the client has stopped taking data.
         draining: whether the server is shutting down.
@@ -69,6 +70,7 @@ class ConnectionInfo:
     committed: bool
     stalled: bool
     draining: bool
+    route: str
 
 
 def record_activity(
@@ -101,8 +103,9 @@ def _registered(totals: Totals, record: ConnectionRecord, at: int, event: Regist
     record.last_activity = at
 
 
-def _activated(totals: Totals, record: ConnectionRecord, at: int, _event: Activated) -> None:
+def _activated(totals: Totals, record: ConnectionRecord, at: int, event: Activated) -> None:
     totals.activations += 1
+    record.route = event.route
     totals.response_time += at - record.created_at
 
 
@@ -113,15 +116,21 @@ def _erred(totals: Totals, record: ConnectionRecord, _at: int, _event: ErrorReco
     record.errors += 1
 
 
-def _stalled(_totals: Totals, record: ConnectionRecord, _at: int, _event: Stalled) -> None:
+def _stalled(totals: Totals, record: ConnectionRecord, _at: int, _event: Stalled) -> None:
+    if not record.stalled:
+        totals.stalled += 1
     record.stalled = True
 
 
-def _unstalled(_totals: Totals, record: ConnectionRecord, _at: int, _event: Unstalled) -> None:
+def _unstalled(totals: Totals, record: ConnectionRecord, _at: int, _event: Unstalled) -> None:
+    if record.stalled:
+        totals.stalled -= 1
     record.stalled = False
 
 
-def _closing(_totals: Totals, record: ConnectionRecord, _at: int, event: Closing) -> None:
+def _closing(totals: Totals, record: ConnectionRecord, _at: int, event: Closing) -> None:
+    if record.stalled:
+        totals.stalled -= 1
     record.reason = event.reason
     record.stalled = False
 
@@ -221,4 +230,5 @@ class Connections(Mapping[str, ConnectionInfo]):
             committed=record.bytes_sent > 0,
             stalled=record.stalled,
             draining=self._model.draining,
+            route=record.route,
         )

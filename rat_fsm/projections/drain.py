@@ -27,6 +27,8 @@ class Drain:
         deadline: how many seconds it may take, None before it began.
         total: how many connections were open when it began.
         remaining: how many connections are open now.
+        stalled: how many of these have clients that take nothing.
+        requested_by: what set it off, empty where unknown.
     """
 
     phase: str
@@ -34,6 +36,8 @@ class Drain:
     deadline: float | None
     total: int
     remaining: int
+    stalled: int = 0
+    requested_by: str = ""
 
     @property
     def closed(self) -> int:
@@ -46,13 +50,21 @@ class Drain:
         return self.phase in DRAINING
 
 
-def drain_of(node: NodeRecord | None, remaining: int) -> Drain:
+def drain_of(node: NodeRecord | None, remaining: int, stalled: int) -> Drain:
     """The progress of a run's shutdown with this many connections remaining."""
     if node is None:
-        return Drain("none", None, None, 0, remaining)
+        return Drain("none", None, None, 0, remaining, stalled)
     if not node.drain_started:
-        return Drain(node.state, None, None, 0, remaining)
-    return Drain(node.state, node.drain_started, node.drain_deadline, node.drain_open, remaining)
+        return Drain(node.state, None, None, 0, remaining, stalled)
+    return Drain(
+        node.state,
+        node.drain_started,
+        node.drain_deadline,
+        node.drain_open,
+        remaining,
+        stalled,
+        node.drain_requested_by,
+    )
 
 
 def _started(totals: Totals, record: NodeRecord, _at: int, event: Started) -> None:
@@ -75,6 +87,7 @@ def _drain_started(_totals: Totals, record: NodeRecord, at: int, event: DrainSta
     record.drain_started = at
     record.drain_deadline = event.deadline
     record.drain_open = event.open
+    record.drain_requested_by = event.requested_by
 
 
 NODE_FOLDS: Folds = {

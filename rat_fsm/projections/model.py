@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rat_fsm.events import Recorded
     from rat_fsm.table import EventType, Lifecycle
 
-FOLD_VERSION: Final = 1
+FOLD_VERSION: Final = 2
 # By lifecycle: a user's own may use the same event classes and has other records.
 _FOLDS: Final[Mapping[str, Folds]] = {
     "connection": {**CONNECTION_FOLDS, **RETRY_FOLDS},
@@ -95,7 +95,7 @@ class ReadModel:
     @property
     def drain(self) -> Drain:
         """How far the shutdown of the run that began last has come."""
-        return drain_of(self._node, self.totals.open)
+        return drain_of(self._node, self.totals.open, self.totals.stalled)
 
     @property
     def draining(self) -> bool:
@@ -156,7 +156,7 @@ class ReadModel:
             ids[record.id] = record
             streams[seq] = record
             states[destination] += 1
-            if record.lifecycle == "node":
+            if record.lifecycle == "node" and not ended:  # a request to others is no run
                 self._node = record  # type: ignore[assignment]  # a cast would be a call
         else:
             states[state] -= 1

@@ -53,6 +53,7 @@ class ConnectionRecord(StreamRecord):
         "reason",
         "remote_addr",
         "retries",
+        "route",
         "stalled",
         "total_retries",
     )
@@ -61,6 +62,7 @@ class ConnectionRecord(StreamRecord):
         super().__init__(lifecycle, stream_id, writer, state)
         self.remote_addr = ""
         self.kind = ""
+        self.route = ""
         self.metadata: dict[str, Any] | None = None
         self.created_at = 0
         self.last_activity = 0
@@ -82,9 +84,10 @@ class NodeRecord(StreamRecord):
         drain_started: when the drain began (microseconds), 0 before it.
         drain_deadline: how many seconds the drain may take.
         drain_open: how many connections were open when it began.
+        drain_requested_by: what set it off.
     """
 
-    __slots__ = ("drain_deadline", "drain_open", "drain_started", "limits")
+    __slots__ = ("drain_deadline", "drain_open", "drain_requested_by", "drain_started", "limits")
 
     def __init__(self, lifecycle: str, stream_id: str, writer: str, state: str) -> None:
         super().__init__(lifecycle, stream_id, writer, state)
@@ -92,6 +95,7 @@ class NodeRecord(StreamRecord):
         self.drain_started = 0
         self.drain_deadline = 0.0
         self.drain_open = 0
+        self.drain_requested_by = ""
 
 
 RECORDS: dict[str, type[StreamRecord]] = {"connection": ConnectionRecord, "node": NodeRecord}

@@ -13,7 +13,7 @@ MAX_REASONS: Final = 64
 class Totals:
     """Counters since the start of the log, closed connections included.
 
-    ``definitions`` are the lifecycles that its writers recorded, by fingerprint;
+    ``stalled`` connections are open and their clients take nothing. ``definitions`` are the lifecycles that its writers recorded, by fingerprint;
     ``response_time`` is the sum, in microseconds, from Registered to Activated.
     """
 
@@ -36,6 +36,7 @@ class Totals:
         "response_time",
         "retries",
         "retries_refused",
+        "stalled",
         "states",
         "unknown",
     )
@@ -53,6 +54,7 @@ class Totals:
         self.retries_refused = 0
         self.recoveries = 0
         self.activations = 0
+        self.stalled = 0
         self.response_time = 0
         self.callback_failures = 0
         self.illegal = 0
@@ -101,6 +103,7 @@ class Stats:
             "total_retries_refused": totals.retries_refused,
             "total_recoveries": totals.recoveries,
             "connections_with_errors": totals.erring,
+            "stalled_connections": totals.stalled,
             "average_response_time": self.average_response_time,
             "state_distribution": self._distribution(),
             "closed_by_reason": dict(totals.closed_by_reason),

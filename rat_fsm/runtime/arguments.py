@@ -19,6 +19,7 @@ MAX_METADATA: Final = 16 * 1024
 MAX_METADATA_DEPTH: Final = 12
 MAX_ADDRESS: Final = 512
 MAX_KIND: Final = 64
+MAX_ROUTE: Final = 1024
 
 
 def check_count(value: object, what: str) -> int:

@@ -5,9 +5,19 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from rat_fsm.core import Activate, Activity, BeginClose, Close, Register, ReportError
+from rat_fsm.core import (
+    Activate,
+    Activity,
+    BeginClose,
+    Close,
+    Register,
+    ReportError,
+    Stall,
+    Unstall,
+)
 from rat_fsm.core import decide as core_decide
 from rat_fsm.errors import (
+    InvalidArgument,
     InvalidArgumentType,
     LogClosed,
     LogUnavailable,
@@ -22,6 +32,7 @@ from rat_fsm.runtime.arguments import (
     MAX_ADDRESS,
     MAX_COUNT,
     MAX_KIND,
+    MAX_ROUTE,
     check_count,
     check_limit,
     check_metadata,
@@ -39,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from rat_fsm.projections.connections import ConnectionInfo
+    from rat_fsm.projections.record import ConnectionRecord
     from rat_fsm.runtime.callbacks import Callback
     from rat_fsm.runtime.clock import Clock
 
@@ -118,6 +130,7 @@ class ConnectionManager:
         metadata: dict[str, Any] | None = None,
         *,
         kind: str | None = None,
+        admitted: bool = False,
     ) -> bool:
         """Lets a connection in.
 
@@ -128,6 +141,7 @@ class ConnectionManager:
             connection_ref: the object behind it; held weakly where possible.
             metadata: plain JSON, at most 16 KiB.
             kind: what it is (sse, websocket, chunked, llm …); ``metadata["type"]`` by default.
+            admitted: it is being served already, so neither the limit nor a drain refuses it.
 
         Returns:
             False, counted with its cause, at the limit, for the id of an open connection, while
@@ -142,13 +156,15 @@ class ConnectionManager:
             self._keep_address(check_text(remote_addr, "remote_addr", MAX_ADDRESS)),
             self._kind_of(kind, plain),
             plain,
-            self.max_connections,
+            None if admitted else self.max_connections,
         )
         cause = (
             "unavailable" if self.closed or self.log.inside else self._try(connection_id, request)
         )
         if cause is not None:
-            self._refuse(connection_id, cause)
+            _log.debug("connection %r was refused: %s", connection_id, cause)
+            self._belongings.restore(connection_id)
+            self.count_refusal(cause)
             return False
         self._belongings.adopt(connection_id, connection_ref, self)
         return True
@@ -178,9 +194,8 @@ class ConnectionManager:
 
         self.log.transact("connection", connection_id, decide, reserved=reserved)
 
-    def _refuse(self, connection_id: str, cause: str) -> None:
-        _log.debug("connection %r was refused: %s", connection_id, cause)
-        self._belongings.restore(connection_id)
+    def count_refusal(self, cause: str) -> None:
+        """A client was turned away, by this manager or before it was asked: an event says why."""
         if not self.closed and not self.log.inside:
             self._refusals.count(cause)
 
@@ -192,19 +207,45 @@ class ConnectionManager:
         """Ends a connection whose work is done, see `finish_connection`."""
         return self.finish_connection(connection_id, reason="normal", ended_by="app")
 
-    def finish_connection(self, connection_id: str, *, reason: str, ended_by: str) -> bool:
+    def finish_connection(
+        self, connection_id: str, *, reason: str, ended_by: str, code: int | None = None
+    ) -> bool:
         """Ends a connection once what was sent has been delivered.
 
         One whose stream is being served is closing until then, so that its totals are complete.
         Any other is closed at once.
         """
-        stream = self.reference(connection_id)
-        if not getattr(stream, "delivering", False):
-            return self.close_connection(connection_id, reason=reason, ended_by=ended_by)
-        if not self._request(connection_id, BeginClose(reason, ended_by), reserved=True):
+        if not self._is_served(connection_id):
+            return self.close_connection(connection_id, reason=reason, ended_by=ended_by, code=code)
+        if not self._request(connection_id, BeginClose(reason, ended_by, code), reserved=True):
             return False
-        references.close(stream)
+        references.close(self.reference(connection_id))
         return True
+
+    def kick(self, connection_id: str, *, reason: str = "kicked", stay_out: bool = False) -> bool:
+        """Ends one connection because an operator wants it to end.
+
+        Args:
+            connection_id: an open connection.
+            reason: recorded with its end.
+            stay_out: turn its client away at the next attempt, too, in this process: an
+                EventSource gets status 204, which ends its reconnecting.
+
+        Raises:
+            InvalidArgument: ``stay_out`` for a connection whose server does not admit it again
+                through an adapter of rat_fsm.
+        """
+        stream = self.reference(connection_id)
+        keep_out = getattr(stream, "keep_out", None)
+        if stay_out and connection_id in self._open:
+            if keep_out is None:
+                raise InvalidArgument(
+                    "stay_out works for connections that an adapter such as StreamingMiddleware "
+                    f"admits; {connection_id!r} was registered by hand"
+                )
+            keep_out()
+        code = getattr(stream, "kick_code", None)
+        return self.finish_connection(connection_id, reason=reason, ended_by="admin", code=code)
 
     def close_connection(
         self, connection_id: str, *, reason: str, ended_by: str, code: int | None = None
@@ -261,9 +302,9 @@ class ConnectionManager:
         return self._request(connection_id, Activity(sent, messages))
 
     def _is_active(self, connection_id: str) -> bool:
-        """Whether activity is only more of it; the first of a connection changes its state."""
+        """Whether activity is only more of it; the first changes what may be decided."""
         record = self._open.get(connection_id)
-        return record is not None and record.state == "active"
+        return record is not None and record.state == "active" and record.bytes_sent > 0
 
     def record_error(self, connection_id: str, error: BaseException | str) -> bool:
         """Records an error of a connection, classified by `classify_error`.
@@ -278,9 +319,17 @@ class ConnectionManager:
         name, message = describe_error(error)
         return self._request(connection_id, ReportError(name, message, *classify_error(error)))
 
-    def activate_connection(self, connection_id: str) -> bool:
-        """Says that the handshake is done."""
-        return self._request(connection_id, Activate())
+    def activate_connection(self, connection_id: str, *, route: str = "") -> bool:
+        """Says that the handshake is done, and the template of the route that serves it."""
+        return self._request(connection_id, Activate(check_text(route, "route", MAX_ROUTE)))
+
+    def record_stall(self, connection_id: str, waited: float) -> bool:
+        """Says that the client has taken nothing for ``waited`` seconds."""
+        return self._request(connection_id, Stall(waited))
+
+    def record_unstall(self, connection_id: str, waited: float) -> bool:
+        """Says that the client takes data again, after ``waited`` seconds."""
+        return self._request(connection_id, Unstall(waited))
 
     def mark_healthy(self, connection_id: str) -> bool:
         """Says that a check found the connection working: it is not stale for now."""
@@ -368,10 +417,17 @@ class ConnectionManager:
             seen = max(record.last_activity, self._belongings.healthy_at(record.id))
             if self._belongings.is_gone(record.id):
                 ended += self.close_connection(record.id, reason="reference_lost", ended_by="app")
-            elif seen <= oldest:
-                ended += self.close_connection(record.id, reason="stale", ended_by="timeout")
+            elif seen <= oldest and not self._is_finishing(record):
+                ended += self.finish_connection(record.id, reason="stale", ended_by="timeout")
         self._sweep()
         return ended
+
+    def _is_finishing(self, record: ConnectionRecord) -> bool:
+        """Whether it has been told to end, and will report that it did."""
+        return record.state == "closing" and self._is_served(record.id)
+
+    def _is_served(self, connection_id: str) -> bool:
+        return bool(getattr(self.reference(connection_id), "delivering", False))
 
     def _sweep(self) -> None:
         """Lets go of what belongs to connections that others ended, through the log."""

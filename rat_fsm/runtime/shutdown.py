@@ -86,7 +86,7 @@ class GracefulShutdown:
             manager.clock.schedule(0.0, self._go_on)
             return run.unfinished()
         if running_loop() is not None:
-            self._begin()
+            self.begin()
             self._close_references()
             manager.clock.schedule(0.0, self._go_on)
             return run.unfinished()
@@ -99,7 +99,7 @@ class GracefulShutdown:
         """Shuts down like `initiate_shutdown`, without blocking the event loop."""
         import asyncio
 
-        self._begin()
+        self.begin()
         return await asyncio.get_running_loop().run_in_executor(None, self._wait_and_finish)
 
     def force(self) -> None:
@@ -126,7 +126,7 @@ class GracefulShutdown:
         if run.report is None:
             run.owner = threading.get_ident()
             try:
-                self._begin()
+                self.begin()
                 self._wait()
                 run.report = self._finish()
             finally:
@@ -137,8 +137,8 @@ class GracefulShutdown:
             run.taken.release()
         return run.report
 
-    def _begin(self) -> None:
-        """Refuses new connections from now on."""
+    def begin(self, requested_by: str = "") -> None:
+        """Refuses new connections from now on, and records who wanted it. Idempotent."""
         run, manager = self._run, self.connection_manager
         with run.beginning:
             if run.begun:
@@ -147,7 +147,7 @@ class GracefulShutdown:
             run.started = manager.clock.monotonic()
             manager.flush_activity()
             if not manager.closed:
-                manager.log.transact_node(StartDrain(self.timeout))
+                manager.log.transact_node(StartDrain(self.timeout, requested_by))
             run.total = self.progress.total
         _log.info("shutting down: %d connections have %g s to end", run.total, self.timeout)
 

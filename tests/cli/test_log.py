@@ -159,7 +159,7 @@ def test_unknown_events_are_shown(tmp_path: Path) -> None:
     write(path, ("c1", Registered("10.0.0.1")), ("c1", Activated()))
     change(path, "UPDATE frames SET body = replace(body, ?, ?)", "activated", "teleported")
     line = next(line for line in run("log", path).stdout.splitlines() if "teleported" in line)
-    assert line.endswith("c1    (unknown tag)")
+    assert line.endswith('c1    (unknown tag) {"route":""}')
 
 
 def test_follow_goes_on(tmp_path: Path) -> None:

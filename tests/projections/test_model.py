@@ -21,6 +21,7 @@ from rat_fsm.events import (
     Closing,
     ConnectionRefused,
     DrainForced,
+    DrainRequested,
     DrainStarted,
     ErrorRecorded,
     Recorded,
@@ -130,6 +131,7 @@ class Naive:
             "total_retries_refused": len(self.all(RetryRefused)),
             "total_recoveries": len(self.all(Recovered)),
             "connections_with_errors": sum(bool(self.all(ErrorRecorded, s)) for s in self.open()),
+            "stalled_connections": sum(map(self.stalled, self.open())),
             "average_response_time": sum(waited) / len(waited) / 1_000_000 if waited else 0.0,
             "state_distribution": {
                 state: states[state] for state in ("connecting", "active", "retrying", "closing")
@@ -140,6 +142,12 @@ class Naive:
             "unknown_events": self.unknown,
         }
 
+    def stalled(self, stream: Stream) -> bool:
+        """Whether its client takes nothing."""
+        told = (Stalled, Unstalled, Closing)
+        events = [e for s, _, e in self.happened if s == stream and isinstance(e, told)]
+        return bool(events) and isinstance(events[-1], Stalled)
+
     def info(self, stream: Stream) -> ConnectionInfo:
         """What is known of an open connection."""
         registered = self.all(Registered, stream)[0]
@@ -147,14 +155,12 @@ class Naive:
         sent = sum(e.bytes_sent for e in counts)
         own = [(at, e) for s, at, e in self.happened if s == stream]
         active = [at for at, e in own if isinstance(e, (Registered, ActivityRecorded))]
-        retries, stalled = 0, False
+        retries = 0
         for _, event in own:
             if isinstance(event, RetryScheduled):
                 retries = event.attempt
             elif isinstance(event, RetriesReset):
                 retries = 0
-            elif isinstance(event, (Stalled, Unstalled, Closing)):
-                stalled = isinstance(event, Stalled)
         return ConnectionInfo(
             connection_id=stream.id,
             remote_addr=registered.remote_addr,
@@ -169,8 +175,9 @@ class Naive:
             retry_count=retries,
             total_retries=len(self.all(RetryScheduled, stream)),
             committed=sent > 0,
-            stalled=stalled,
+            stalled=self.stalled(stream),
             draining=self.drain().draining,
+            route="".join(e.route for e in self.all(Activated, stream)),
         )
 
     def delay(self, stream: Stream) -> float | None:
@@ -183,14 +190,18 @@ class Naive:
         """The shutdown of the run that began last."""
         begun = [s for s, _, e in self.happened if isinstance(e, Started)]
         remaining = len(self.open())
+        stalled = sum(map(self.stalled, self.open()))
         if not begun:
-            return Drain("none", None, None, 0, remaining)
+            return Drain("none", None, None, 0, remaining, stalled)
         drains = self.all(DrainStarted, begun[-1])
         state = self.states[begun[-1]]
         if not drains:
-            return Drain(state, None, None, 0, remaining)
+            return Drain(state, None, None, 0, remaining, stalled)
         at = self.at(DrainStarted, begun[-1])
-        return Drain(state, at, drains[0].deadline, drains[0].open, remaining)
+        started = drains[0]
+        return Drain(
+            state, at, started.deadline, started.open, remaining, stalled, started.requested_by
+        )
 
 
 def told(recorded: Iterable[Recorded]) -> Naive:
@@ -396,7 +407,7 @@ def history(*events: Any, stream_id: str = "a", lifecycle: str = "connection") -
 
 def test_what_is_known_of_a_connection() -> None:
     """A frozen copy, with aware times, that the model does not change any more."""
-    model = folded(history(REGISTERED, Activated(), ActivityRecorded(100, 2), Stalled(3.0)))
+    model = folded(history(REGISTERED, Activated("/feed"), ActivityRecorded(100, 2), Stalled(3.0)))
     info = model.connections["a"]
     second = datetime.timedelta(seconds=1)
     created = to_datetime(START)
@@ -416,6 +427,7 @@ def test_what_is_known_of_a_connection() -> None:
         committed=True,
         stalled=True,
         draining=False,
+        route="/feed",
     )
     model.apply(history(REGISTERED, Activated(), ActivityRecorded(1, 1), Stalled(1.0), CLOSING)[-1])
     closing = model.connections["a"]
@@ -629,7 +641,7 @@ def test_writers_may_use_the_same_ids() -> None:
 
 
 def test_a_drain_is_told_from_the_run_that_began_last() -> None:
-    """Its phase, when it began, how long it may take, how many were and are open."""
+    """Its phase, when it began, how long it may take; a request to others is no run."""
     recorder = Recorder()
     model = ReadModel([CONNECTION, NODE])
     seen = []
@@ -643,7 +655,8 @@ def test_a_drain_is_told_from_the_run_that_began_last() -> None:
     then("node", "w0:1", Serving(), 1)
     model.apply(recorder.record("connection", "a", REGISTERED))
     then("connection", "b", REGISTERED, 2)
-    then("node", "w0:1", DrainStarted(30.0, 2), 3)
+    then("node", "w0:1", DrainStarted(30.0, 2, "SIGTERM"), 3)
+    model.apply(recorder.record("node", "w1:1", DrainRequested("ops@host"), writer="w1"))
     model.apply(recorder.record("connection", "b", CLOSING))
     then("connection", "b", CLOSED, 4)
     then("node", "w0:1", DrainForced(1), 5)
@@ -655,10 +668,10 @@ def test_a_drain_is_told_from_the_run_that_began_last() -> None:
         (Drain("starting", None, None, 0, 0), 0, False),
         (Drain("serving", None, None, 0, 0), 0, False),
         (Drain("serving", None, None, 0, 2), 0, False),
-        (Drain("draining", began, 30.0, 2, 2), 0, True),
-        (Drain("draining", began, 30.0, 2, 1), 1, True),
-        (Drain("forcing", began, 30.0, 2, 1), 1, True),
-        (Drain("stopped", began, 30.0, 2, 1), 1, True),
+        (Drain("draining", began, 30.0, 2, 2, 0, "SIGTERM"), 0, True),
+        (Drain("draining", began, 30.0, 2, 1, 0, "SIGTERM"), 1, True),
+        (Drain("forcing", began, 30.0, 2, 1, 0, "SIGTERM"), 1, True),
+        (Drain("stopped", began, 30.0, 2, 1, 0, "SIGTERM"), 1, True),
         (Drain("starting", None, None, 0, 1), 0, False),
     ]
     assert model.stats.as_dict()["max_connections"] is None

@@ -310,20 +310,21 @@ def test_a_callback_whose_loop_is_closed_is_recorded() -> None:
 
 
 def test_gathered_activity_comes_before_any_other_event() -> None:
-    """With an interval, sums are appended on the timer and before what follows."""
+    """With an interval, the first byte is recorded at once, sums on the timer and before others."""
     manager, clock = manager_and_clock(activity_interval=5.0)
     manager.register_connection("a", "x")
     manager.activate_connection("a")
     for _ in range(3):
         assert manager.record_activity("a", 100, 1)
-    assert manager.get_stats()["total_bytes_sent"] == 0
+    assert manager.get_stats()["total_bytes_sent"] == 100
     clock.advance(5)
     assert manager.get_stats()["total_bytes_sent"] == 300
     manager.record_activity("a", 50, 1)
     manager.log.append(("connection", "a"), Closing("kicked", "admin", "streaming", None))
     kinds = events_of(manager)[2:]
     assert kinds == [
-        ActivityRecorded(300, 3),
+        ActivityRecorded(100, 1),
+        ActivityRecorded(200, 2),
         ActivityRecorded(50, 1),
         Closing("kicked", "admin", "streaming", None),
     ]
