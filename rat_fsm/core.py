@@ -66,16 +66,17 @@ class ModelView(Protocol):
 
 @attrs.frozen
 class Register:
-    """Let a client in, unless ``limit`` connections are open already.
+    """Let a client in, unless ``limit`` connections are open already; None is no limit.
 
-    Without a limit the client is in already, such as one whose answer turned out to be a
-    stream: it is recorded even while draining.
+    One that is ``admitted`` is being served already, such as a client whose answer turned out to
+    be a stream: neither the limit nor a drain turns it away.
     """
 
     remote_addr: str
     kind: str
     metadata: Mapping[str, Any]
     limit: int | None
+    admitted: bool = False
 
 
 @attrs.frozen
@@ -176,12 +177,13 @@ def decide(request: object, stream: ConnectionView, model: ModelView) -> Events:
 
 
 def _register(request: Register, stream: ConnectionView, model: ModelView) -> Events:
-    if model.draining and request.limit is not None:
+    if model.draining and not request.admitted:
         raise Refused("no new connections while draining", cause="draining")
     if stream.state != "new":
         raise Refused("the id belongs to an open connection", cause="duplicate")
-    if request.limit is not None and model.open_connections >= request.limit:
-        raise Refused(f"{request.limit} connections are open already", cause="max_connections")
+    limit = None if request.admitted else request.limit
+    if limit is not None and model.open_connections >= limit:
+        raise Refused(f"{limit} connections are open already", cause="max_connections")
     return (Registered(request.remote_addr, request.kind, dict(request.metadata)),)
 
 

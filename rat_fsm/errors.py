@@ -10,6 +10,7 @@ RatFsmError
 ├── Refused (RuntimeError)              a decision said no; nothing was accepted
 │   ├── IllegalEvent                    the table has no way for this event from this state
 │   └── WrongExpectedVersion            the stream is not where the caller thought
+├── StreamClosed (OSError)              the server has ended this stream; stop sending
 ├── MissingExtra (ImportError)          an optional dependency is not installed
 └── LogError
     ├── LogClosed (ValueError)          the log was closed
@@ -100,6 +101,13 @@ class WrongExpectedVersion(Refused):
         self.stream = stream
         self.expected = expected
         self.actual = actual
+
+
+class StreamClosed(RatFsmError, OSError):
+    """The server has ended this stream, such as for a restart: what sends into it should stop.
+
+    Raised where a server raises for a client that has gone, so that the same code handles both.
+    """
 
 
 class MissingExtra(RatFsmError, ImportError):

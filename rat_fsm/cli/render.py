@@ -13,7 +13,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from rat_fsm.cli.text import escape, harmless_json, without_credentials
+from rat_fsm.cli.text import harmless_json, without_credentials
+from rat_fsm.runtime.escaping import escape
 
 if TYPE_CHECKING:
     from rat_fsm.stores.port import Store

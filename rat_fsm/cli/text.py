@@ -6,15 +6,11 @@ Nothing here knows a terminal, so that errors can be shown before one is set up.
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import Final
 
 from rat_fsm.events import to_datetime
+from rat_fsm.runtime.escaping import is_hostile
 
-_SHORT: Final = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
-_CONTROLS: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
-_BIDI: Final = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
-_MARKS: Final = frozenset("\u200e\u200f\u061c")  # invisible, and they turn text round
 # Also where a path has lost one of its two slashes.
 _USERINFO: Final = re.compile(r"(?<=//)[^/\s]*@|(?<=/)[^/\s:@]+:[^/\s@]*@")
 _UNITS: Final = ("kB", "MB", "GB", "TB", "PB")
@@ -23,33 +19,12 @@ SECOND: Final = 1_000_000
 MOST_DAYS: Final = 1_000_000
 
 
-def escape(text: str) -> str:
-    """Text as one line that no terminal obeys: C0, C1, bidi and surrogates become escapes."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(escaped(c) if _is_hostile(c) else c for c in text)
-
-
-def escaped(character: str) -> str:
-    r"""One character as ``\x1b`` or ``\u202e``."""
-    code = ord(character)
-    return _SHORT.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")  # noqa: PLR2004 - two digits
-
-
-def _is_hostile(character: str) -> bool:
-    return (
-        unicodedata.category(character) in _CONTROLS
-        or unicodedata.bidirectional(character) in _BIDI
-        or character in _MARKS
-    )
-
-
 def harmless_json(line: bytes) -> bytes:
     r"""The same JSON, with what a terminal might obey written as ``\u202e``."""
     text = line.decode()
     if text.isascii() and text.isprintable():
         return line
-    return "".join(f"\\u{ord(c):04x}" if _is_hostile(c) else c for c in text).encode()
+    return "".join(f"\\u{ord(c):04x}" if is_hostile(c) else c for c in text).encode()
 
 
 def without_credentials(text: str) -> str:

@@ -13,7 +13,8 @@ MAX_REASONS: Final = 64
 class Totals:
     """Counters since the start of the log, closed connections included.
 
-    ``stalled`` connections are open and their clients take nothing. ``definitions`` are the lifecycles that its writers recorded, by fingerprint;
+    ``stalled`` connections are open and their clients take nothing; ``definitions`` are the
+    lifecycles that its writers recorded, by fingerprint;
     ``response_time`` is the sum, in microseconds, from Registered to Activated.
     """
 

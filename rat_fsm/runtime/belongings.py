@@ -57,6 +57,15 @@ class Belongings:
         """The object behind a connection, None where there is none (any more)."""
         return references.resolve(self.held.get(connection_id))
 
+    def finish(self, connection_id: str, reason: str, ended_by: str) -> None:
+        """Tells an object that is being served to end, and why if it wants to know."""
+        reference = self.reference(connection_id)
+        finish = getattr(reference, "finish", None)
+        if finish is None:
+            references.close(reference)
+        else:
+            finish(reason, ended_by)
+
     def is_gone(self, connection_id: str) -> bool:
         """Whether the object was held weakly and has been collected."""
         return references.is_gone(self.held.get(connection_id))

@@ -99,7 +99,8 @@ class HealthMonitor:
 
 
 def _usage(stats: Mapping[str, Any]) -> float:
-    return 100.0 * float(stats["active_connections"]) / float(stats["max_connections"])
+    limit = stats["max_connections"]
+    return 100.0 * float(stats["active_connections"]) / float(limit) if limit else 0.0
 
 
 def _error_rate(stats: Mapping[str, Any]) -> float:

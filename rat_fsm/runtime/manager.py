@@ -26,7 +26,6 @@ from rat_fsm.errors import (
 from rat_fsm.log.eventlog import EventLog
 from rat_fsm.log.ids import check_id
 from rat_fsm.policy import classify_error, describe_error
-from rat_fsm.runtime import references
 from rat_fsm.runtime.accumulator import Accumulator
 from rat_fsm.runtime.arguments import (
     MAX_ADDRESS,
@@ -70,10 +69,12 @@ class ConnectionManager:
     Call `shutdown` when done.
 
     Args:
-        max_connections: how many connections may be open at once, in this process.
+        max_connections: how many connections may be open at once, in this process; None does
+            not limit them.
         cleanup_interval: seconds between searches for stale and lost connections.
         log: where to record; by default a log in memory of its own.
-        stale_after: a connection without activity or healthy check for so many seconds is ended.
+        stale_after: a connection without activity or healthy check for so many seconds is
+            ended; None ends none for that.
         activity_interval: 0 records every `record_activity`; a positive number of seconds
             gathers what each connection sends and records the sums that often.
         clock: the source of time; the log's by default.
@@ -92,19 +93,23 @@ class ConnectionManager:
 
     def __init__(
         self,
-        max_connections: int = 1000,
+        max_connections: int | None = 1000,
         cleanup_interval: float = 30,
         *,
         log: EventLog | None = None,
-        stale_after: float = 300.0,
+        stale_after: float | None = 300.0,
         activity_interval: float = 0.0,
         clock: Clock | None = None,
         redact: Callable[[Any], Any] | None = None,
         remote_addr: str = "full",
     ) -> None:
-        self.max_connections = check_limit(max_connections, "max_connections")
+        self.max_connections = (
+            None if max_connections is None else check_limit(max_connections, "max_connections")
+        )
         self.cleanup_interval = check_positive(cleanup_interval, "cleanup_interval")
-        self.stale_after = check_positive(stale_after, "stale_after")
+        self.stale_after = (
+            None if stale_after is None else check_positive(stale_after, "stale_after")
+        )
         interval = check_positive(activity_interval, "activity_interval", zero=True)
         self._keep_address = address_keeper(remote_addr)
         self._redact = redact
@@ -156,7 +161,8 @@ class ConnectionManager:
             self._keep_address(check_text(remote_addr, "remote_addr", MAX_ADDRESS)),
             self._kind_of(kind, plain),
             plain,
-            None if admitted else self.max_connections,
+            self.max_connections,
+            admitted,
         )
         cause = (
             "unavailable" if self.closed or self.log.inside else self._try(connection_id, request)
@@ -219,7 +225,7 @@ class ConnectionManager:
             return self.close_connection(connection_id, reason=reason, ended_by=ended_by, code=code)
         if not self._request(connection_id, BeginClose(reason, ended_by, code), reserved=True):
             return False
-        references.close(self.reference(connection_id))
+        self._belongings.finish(connection_id, reason, ended_by)
         return True
 
     def kick(self, connection_id: str, *, reason: str = "kicked", stay_out: bool = False) -> bool:
@@ -409,7 +415,8 @@ class ConnectionManager:
 
     def _cleanup_stale_connections(self) -> int:
         """Ends connections that are stale or whose object is gone; answers with how many."""
-        oldest = self.clock.now() - round(self.stale_after * 1_000_000)
+        patience = self.stale_after
+        oldest = -1 if patience is None else self.clock.now() - round(patience * 1_000_000)
         with self.log.reading() as model:
             records = model.open_records()
         ended = 0

@@ -12,16 +12,23 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from rat_fsm.streaming.framing import HEARTBEAT
-from rat_fsm.streaming.ledger import BROKEN, CANCELLED, CLIENT_GONE, COMPLETED, Ledger
+from rat_fsm.streaming.ledger import (
+    BROKEN,
+    CANCELLED,
+    CLIENT_GONE,
+    COMPLETED,
+    Ledger,
+    told_to_end,
+)
 from rat_fsm.streaming.outbox import Outbox, Parcel
 
 if TYPE_CHECKING:
-    from rat_fsm.streaming.asgi import Message, Receive, Send
+    from rat_fsm.streaming.asgi import Message, Receive, Scope, Send
 
 
 @attrs.define(eq=False)
 class Delivery:
-    """Serves one request from an outbox; ``heartbeat`` is in seconds of silence."""
+    """Serves one request, of ``scope``, from an outbox; ``heartbeat`` is in seconds of silence."""
 
     outbox: Outbox
     ledger: Ledger
@@ -29,6 +36,7 @@ class Delivery:
     start: Message
     preamble: bytes = b""
     heartbeat: float | None = None
+    scope: Scope = attrs.field(factory=dict)
     _finishing: bool = attrs.field(default=False, init=False)
     _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop, init=False)
     _wakeup: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
@@ -83,6 +91,9 @@ class Delivery:
     async def _listen(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
+        if told_to_end(self.scope):  # nobody has left: what is queued can still be delivered
+            self.outbox.close()
+            return
         # Servers also say so when a response is complete, hypercorn while the last send runs:
         # by then all is accepted and the delivering task knows how it ended.
         if not self._finishing:

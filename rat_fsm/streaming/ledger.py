@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
 
+if TYPE_CHECKING:
+    from rat_fsm.streaming.asgi import Scope
+
+# Where an adapter that wraps the application leaves the connection it serves.
+SCOPE_KEY: Final = "rat_fsm.connection"
 logger: Final = logging.getLogger("rat_fsm")
 
 
@@ -37,6 +42,36 @@ CANCELLED: Final = Ending("cancelled", "server")
 BROKEN: Final = Ending("app_error", "server")
 
 
+@attrs.frozen(eq=False)
+class ServedBook:
+    """The book of a request that an adapter serves: it counts by itself, and asks how it ended."""
+
+    scope: Scope
+
+    def record_activity(
+        self,
+        connection_id: str,  # noqa: ARG002 - the scope knows the connection
+        bytes_sent: int,  # noqa: ARG002 - the adapter has counted it
+        messages_sent: int = 1,  # noqa: ARG002 - likewise
+        /,
+    ) -> bool:
+        """It is counted already."""
+        return True
+
+    def close_connection(self, connection_id: str, /, *, reason: str, ended_by: str) -> bool:  # noqa: ARG002 - as above
+        """Says how the stream ended, where the adapter cannot know better."""
+        connection = self.scope.get(SCOPE_KEY)
+        if connection is not None:
+            connection.conclude(Ending(reason, ended_by))
+        return connection is not None
+
+
+def told_to_end(scope: Scope) -> bool:
+    """Whether an adapter has asked the connection of this request to end."""
+    connection: Any = scope.get(SCOPE_KEY)
+    return connection is not None and connection.ending is not None
+
+
 @attrs.define(eq=False)
 class Ledger:
     """Books for the bound connection, or for nobody.
@@ -49,6 +84,11 @@ class Ledger:
     def bind(self, book: ConnectionBook, connection_id: str) -> None:
         """Book there from now on."""
         self._bound = (book, connection_id)
+
+    def bind_served(self, scope: Scope) -> None:
+        """Book for the connection of a request that an adapter serves, unless bound already."""
+        if self._bound is None:
+            self._bound = (ServedBook(scope), "")
 
     def unbind(self) -> None:
         """Book nowhere from now on."""

@@ -121,9 +121,10 @@ class SSEResponse:
         # Here and not above: asyncio costs 40 ms to import.
         from rat_fsm.streaming.delivery import Delivery
 
+        self._ledger.bind_served(scope)
         start = {"type": "http.response.start", "status": self.status, "headers": self.headers}
         delivery = Delivery(
-            self._outbox, self._ledger, send, start, self._preamble, self._heartbeat
+            self._outbox, self._ledger, send, start, self._preamble, self._heartbeat, scope
         )
         await delivery.run(receive, with_body=scope["method"] != "HEAD")
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from rat_fsm.cli.text import (
     counted,
     duration,
-    escape,
     harmless_json,
     moment,
     size,
     without_credentials,
 )
+from rat_fsm.runtime.escaping import escape
 
 BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 

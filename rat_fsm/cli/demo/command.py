@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rat_fsm.cli.text import counted, escape, size
+from rat_fsm.cli.text import counted, size
 from rat_fsm.errors import MissingExtra
 from rat_fsm.log import EventLog
+from rat_fsm.runtime.escaping import escape
 
 if TYPE_CHECKING:
     from rat_fsm.cli.demo.run import Result

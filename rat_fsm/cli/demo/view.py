@@ -13,9 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from rat_fsm.cli.render import STATE_STYLES
-from rat_fsm.cli.text import clock, escape, size
+from rat_fsm.cli.text import clock, size
 from rat_fsm.cli.words import describe, label, style_of_event
 from rat_fsm.events import ActivityRecorded
+from rat_fsm.runtime.escaping import escape
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -104,7 +105,7 @@ class View:
 
     def _states(self, stats: dict[str, Any]) -> Table:
         table = Table.grid(padding=(0, 2))
-        limit = max(1, stats["max_connections"])
+        limit = stats["max_connections"] or 1
         for state, count in stats["state_distribution"].items():
             bar = "█" * round(40 * count / limit) or ("▏" if count else "")
             table.add_row(Text(state), Text(f"{count:>5}"), Text(bar, style=STATE_STYLES[state]))

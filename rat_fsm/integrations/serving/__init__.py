@@ -1,0 +1,1 @@
+"""What the adapters for servers share: connections, admission, drains, signals."""
