@@ -49,6 +49,7 @@ class ConnectionView(Protocol):
     total_retries: int
     delay: float | None
     stalled: bool
+    activated: bool
     reason: str | None
 
 
@@ -189,7 +190,9 @@ def _register(request: Register, stream: ConnectionView, model: ModelView) -> Ev
 
 def _activate(request: Activate, stream: ConnectionView, _model: ModelView) -> Events:
     _require_open(stream)
-    return (Activated(request.route),) if stream.state == "connecting" else ()
+    if stream.state in {"connecting", "retrying"} and not stream.activated:
+        return (Activated(request.route),)
+    return _working_again(stream)
 
 
 def _activity(request: Activity, stream: ConnectionView, _model: ModelView) -> Events:
@@ -258,7 +261,7 @@ def _close(request: Close, stream: ConnectionView, _model: ModelView) -> Events:
 
 
 def _phase(stream: ConnectionView) -> str:
-    return "handshake" if stream.state == "connecting" else "streaming"
+    return "streaming" if stream.activated else "handshake"
 
 
 def _require_open(stream: ConnectionView) -> None:

@@ -42,7 +42,8 @@ class Registered:
 class Activated:
     """The handshake is done, or the first byte was accepted, or a first check found it healthy.
 
-    ``route`` is the template that matched, such as ``/rooms/{room}``, empty where none is known.
+    It may have taken retries. ``route`` is the template that matched, such as ``/rooms/{room}``,
+    empty where none is known.
     """
 
     route: str = ""
@@ -155,7 +156,7 @@ class Serving:
 class ConnectionRefused:
     """``count`` clients were turned away for one cause (merged per cause and second).
 
-    ``cause`` ∈ max_connections, per_client, draining, duplicate, log_unavailable.
+    ``cause`` ∈ max_connections, per_client, draining, stay_out, duplicate, log_unavailable.
     """
 
     cause: str

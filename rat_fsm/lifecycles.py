@@ -38,7 +38,7 @@ CONNECTION: Final = Lifecycle(
     final={"closed"},
     transitions=[
         [Registered, "new", "connecting"],
-        [Activated, "connecting", "active"],
+        [Activated, ["connecting", "retrying"], "active"],
         [ActivityRecorded, ["active", "closing"], None],
         [ErrorRecorded, ["connecting", "active", "retrying", "closing"], None],
         [RetryScheduled, ["connecting", "active", "retrying"], "retrying"],

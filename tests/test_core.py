@@ -98,6 +98,7 @@ HISTORIES: dict[str, tuple[Any, ...]] = {
     "connecting": (Registered("a"),),
     "active": (Registered("a"), Activated()),
     "stalled": (Registered("a"), Activated(), Stalled(1.0)),
+    "retrying early": (Registered("a"), SCHEDULED),
     "retrying": (Registered("a"), Activated(), SCHEDULED),
     "retrying, stalled": (Registered("a"), Activated(), Stalled(1.0), SCHEDULED),
     "recovered": (Registered("a"), Activated(), SCHEDULED, Recovered(1)),
@@ -113,7 +114,8 @@ HISTORIES: dict[str, tuple[Any, ...]] = {
 }
 OPEN = [name for name in HISTORIES if name not in {"new", "closed"}]
 CLOSING = ["closing", "closing, retried"]
-RETRYING = ["retrying", "retrying, stalled"]
+RETRYING = ["retrying early", "retrying", "retrying, stalled"]
+EARLY = ["connecting", "retrying early"]  # the handshake was never done
 
 
 def in_state(name: str) -> Server:
@@ -124,7 +126,10 @@ def in_state(name: str) -> Server:
 CLOSED = Closed("timeout", 0, 0, 0, 0, 2.0)
 CLOSE = Close("timeout", "timeout", START + 2_000_000, 1001)
 ANSWERS: list[tuple[object, dict[str, tuple[Any, ...]]]] = [
-    (Activate(), {"connecting": (Activated(),)}),
+    (
+        Activate("/feed"),
+        dict.fromkeys(RETRYING, (Recovered(1),)) | dict.fromkeys(EARLY, (Activated("/feed"),)),
+    ),
     (
         Activity(5, 1),
         dict.fromkeys(OPEN, (ActivityRecorded(5, 1),))
@@ -140,7 +145,7 @@ ANSWERS: list[tuple[object, dict[str, tuple[Any, ...]]]] = [
     (
         BeginClose("completed", "app"),
         dict.fromkeys(OPEN, (Closing("completed", "app", "streaming"),))
-        | {"connecting": (Closing("completed", "app", "handshake"),)}
+        | dict.fromkeys(EARLY, (Closing("completed", "app", "handshake"),))
         | dict.fromkeys(CLOSING, ()),
     ),
     (
@@ -157,7 +162,13 @@ ANSWERS: list[tuple[object, dict[str, tuple[Any, ...]]]] = [
                 Closing("timeout", "timeout", "streaming", 1001),
                 attrs.evolve(CLOSED, retries=1),
             ),
-        ),
+        )
+        | {
+            "retrying early": (
+                Closing("timeout", "timeout", "handshake", 1001),
+                attrs.evolve(CLOSED, retries=1),
+            )
+        },
     ),
 ]
 
@@ -289,7 +300,7 @@ def test_an_abandoned_connection_is_ended_as_a_crash(state: str, node: str) -> N
     ended = abandon_connection(stream, server.model, START + 500_000)
     draining = node in {"draining", "forcing", "stopped"}
     reason, ended_by = ("forced", "shutdown") if draining else ("crash", "crash")
-    phase = "handshake" if state == "connecting" else "streaming"
+    phase = "handshake" if state in EARLY else "streaming"
     retries = int("retr" in state or state == "recovered")
     closed = Closed("normal" if state in CLOSING else reason, 0, 0, 0, retries, 0.5)
     closing = () if state in CLOSING else (Closing(reason, ended_by, phase),)

@@ -24,7 +24,7 @@ Table = dict[str, tuple[str, str | None, str]]
 # Section 3 of the design: event → where from, where to, payload.
 CONNECTION_TABLE: Table = {
     "Registered": ("new", "connecting", "remote_addr, kind, metadata"),
-    "Activated": ("connecting", "active", "route"),
+    "Activated": ("connecting, retrying", "active", "route"),
     "ActivityRecorded": ("active, closing", UNCHANGED, "bytes_sent, messages_sent"),
     "ErrorRecorded": (
         "connecting, active, retrying, closing",

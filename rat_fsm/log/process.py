@@ -40,14 +40,15 @@ def forget(log: EventLog) -> None:
     _logs.pop(id(log), None)
 
 
-def _open_logs() -> list[EventLog]:
+def open_logs() -> list[EventLog]:
+    """The logs that this process has open for writing."""
     logs = [reference() for reference, _ in list(_logs.values())]
     return [log for log in logs if log is not None]
 
 
 def _flush_all() -> None:
     deadline = time.monotonic() + EXIT_TIMEOUT
-    for log in _open_logs():
+    for log in open_logs():
         try:
             log.flush(max(0.0, deadline - time.monotonic()))
         except LogError as problem:
@@ -69,7 +70,7 @@ def _after_fork() -> None:
 
 def _disable_all() -> None:
     _held.clear()
-    for log in _open_logs():
+    for log in open_logs():
         _keep_for_ever(log.abandon())
     _logs.clear()
 

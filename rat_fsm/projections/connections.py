@@ -104,9 +104,11 @@ def _registered(totals: Totals, record: ConnectionRecord, at: int, event: Regist
 
 
 def _activated(totals: Totals, record: ConnectionRecord, at: int, event: Activated) -> None:
-    totals.activations += 1
+    if not record.activated:
+        totals.activations += 1
+        totals.response_time += at - record.created_at
     record.route = event.route
-    totals.response_time += at - record.created_at
+    record.activated = True
 
 
 def _erred(totals: Totals, record: ConnectionRecord, _at: int, _event: ErrorRecorded) -> None:

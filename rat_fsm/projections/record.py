@@ -38,10 +38,12 @@ class StreamRecord:
 class ConnectionRecord(StreamRecord):
     """Where one connection stands; times in microseconds, ``delay`` in seconds.
 
-    ``reason`` is why it is closing, None before.
+    ``activated`` says whether its handshake was ever done; ``reason`` is why it is closing, None
+    before.
     """
 
     __slots__ = (
+        "activated",
         "bytes_sent",
         "created_at",
         "delay",
@@ -63,6 +65,7 @@ class ConnectionRecord(StreamRecord):
         self.remote_addr = ""
         self.kind = ""
         self.route = ""
+        self.activated = False
         self.metadata: dict[str, Any] | None = None
         self.created_at = 0
         self.last_activity = 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from rat_fsm.core import Activity
 from rat_fsm.core import decide as core_decide
-from rat_fsm.errors import LogUnavailable, Refused
+from rat_fsm.errors import LogClosed, LogUnavailable, Refused
 from rat_fsm.runtime.scheduler import weak
 
 if TYPE_CHECKING:
@@ -72,20 +72,12 @@ class Accumulator:
                 self._append(connection_id, sums, reserved=reserved)
 
     def _append(self, connection_id: str, sums: list[int], *, reserved: bool) -> None:
-        request = Activity(*sums)
         try:
-            self._event_log.transact(
-                "connection",
-                connection_id,
-                lambda stream, model: core_decide(request, stream, model),
-                reserved=reserved,
-            )
+            append_activity(self._event_log, connection_id, *sums, reserved=reserved)
         except LogUnavailable:
             self._sums[connection_id] = sums  # nothing is discarded: it waits for room
             if reserved:
                 raise
-        except Refused:
-            _log.debug("%r ended before its last activity was appended", connection_id)
 
     def flush(self) -> None:
         """Appends what was gathered for every connection."""
@@ -94,3 +86,23 @@ class Accumulator:
             self.settle(connection_id)
         if self._sums:
             self._schedule()
+
+
+def append_activity(
+    log: EventLog, connection_id: str, sent: int, messages: int, *, reserved: bool
+) -> None:
+    """Appends what a connection has sent; one that has ended meanwhile is let go.
+
+    Raises:
+        LogUnavailable: there is no room.
+    """
+    request = Activity(sent, messages)
+    try:
+        log.transact(
+            "connection",
+            connection_id,
+            lambda stream, model: core_decide(request, stream, model),
+            reserved=reserved,
+        )
+    except (Refused, LogClosed):
+        _log.debug("%r ended before its last activity was recorded", connection_id)

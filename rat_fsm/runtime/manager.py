@@ -223,6 +223,9 @@ class ConnectionManager:
         """
         if not self._is_served(connection_id):
             return self.close_connection(connection_id, reason=reason, ended_by=ended_by, code=code)
+        code_for = getattr(self.reference(connection_id), "code_for", None)
+        if code is None and code_for is not None:
+            code = code_for(ended_by)
         if not self._request(connection_id, BeginClose(reason, ended_by, code), reserved=True):
             return False
         self._belongings.finish(connection_id, reason, ended_by)
@@ -250,8 +253,7 @@ class ConnectionManager:
                     f"admits; {connection_id!r} was registered by hand"
                 )
             keep_out()
-        code = getattr(stream, "kick_code", None)
-        return self.finish_connection(connection_id, reason=reason, ended_by="admin", code=code)
+        return self.finish_connection(connection_id, reason=reason, ended_by="admin")
 
     def close_connection(
         self, connection_id: str, *, reason: str, ended_by: str, code: int | None = None
@@ -443,8 +445,9 @@ class ConnectionManager:
                 self._belongings.let_go(connection_id)
 
     def flush_activity(self) -> None:
-        """Records what has been gathered so far (see ``activity_interval``)."""
+        """Records what has been gathered so far: activity, and clients that were turned away."""
         self._accumulator.flush()
+        self._refusals.flush()
 
     def shutdown(self, report: Mapping[str, Any] | None = None) -> None:
         """Ends every connection and, if the log is its own, closes it. Idempotent.
@@ -464,13 +467,12 @@ class ConnectionManager:
             return
         self.closed = True
         self._cleanup.cancel()
-        self._accumulator.flush()
+        self.flush_activity()
         with self.log.reading() as model:
             records = model.open_records()
         for record in records:
             self.close_connection(record.id, reason="shutdown", ended_by="shutdown")
         self._sweep()
-        self._refusals.flush()
         if self._owns_log:
             self.log.close(report)
         elif report is not None:

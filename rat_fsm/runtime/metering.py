@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rat_fsm.core import Activity
-from rat_fsm.core import decide as core_decide
-from rat_fsm.errors import LogClosed, LogUnavailable, Refused
+from rat_fsm.errors import LogUnavailable
+from rat_fsm.runtime.accumulator import append_activity
 from rat_fsm.runtime.scheduler import weak
 
 if TYPE_CHECKING:
     from rat_fsm.log.eventlog import EventLog
     from rat_fsm.runtime.clock import Clock
-
-_log = logging.getLogger("rat_fsm")
 
 
 class Meter:
@@ -78,20 +74,16 @@ class Meters:
         before = meter.recorded_bytes, meter.recorded_messages
         now = meter.bytes_sent, meter.messages_sent
         meter.recorded_bytes, meter.recorded_messages = now  # before: transact settles again
-        request = Activity(now[0] - before[0], now[1] - before[1])
+        sent, messages = now[0] - before[0], now[1] - before[1]
+        record: Any = self._event_log.read_model.record("connection", connection_id)
+        if record is not None and self._event_log.record_activity(record, sent, messages):
+            return
         try:
-            self._event_log.transact(
-                "connection",
-                connection_id,
-                lambda stream, model: core_decide(request, stream, model),
-                reserved=reserved,
-            )
+            append_activity(self._event_log, connection_id, sent, messages, reserved=reserved)
         except LogUnavailable:
             meter.recorded_bytes, meter.recorded_messages = before  # nothing is discarded
             if reserved:
                 raise
-        except (Refused, LogClosed):
-            _log.debug("%r ended before its last activity was recorded", connection_id)
 
     def flush(self) -> None:
         """Reads every meter now."""

@@ -111,7 +111,7 @@ class Naive:
         refused: Counter[str] = Counter()
         for event in self.all(ConnectionRefused):
             refused[event.cause] += event.count
-        opened = [s for s, _, e in self.happened if isinstance(e, Activated)]
+        opened = dict.fromkeys(s for s, _, e in self.happened if isinstance(e, Activated))
         waited = [self.at(Activated, s) - self.at(Registered, s) for s in opened]
         states = Counter(self.states[stream] for stream in self.open())
         started = self.all(Started)
@@ -177,7 +177,7 @@ class Naive:
             committed=sent > 0,
             stalled=self.stalled(stream),
             draining=self.drain().draining,
-            route="".join(e.route for e in self.all(Activated, stream)),
+            route=next((e.route for e in reversed(self.all(Activated, stream))), ""),
         )
 
     def delay(self, stream: Stream) -> float | None:

@@ -7,16 +7,31 @@ import gc
 import sys
 import threading
 import weakref
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from rat_fsm import ConnectionManager, EventLog, StreamMonitor, replay
+from rat_fsm import (
+    ConnectionManager,
+    EventLog,
+    GracefulShutdown,
+    HealthMonitor,
+    StreamMonitor,
+    replay,
+)
 from rat_fsm.errors import InvalidArgument, InvalidArgumentType
-from rat_fsm.events import ActivityRecorded, Closed, Closing, Registered
+from rat_fsm.events import (
+    Activated,
+    ActivityRecorded,
+    Closed,
+    Closing,
+    Registered,
+    Stalled,
+    Unstalled,
+)
 from rat_fsm.testing import VirtualClock
 
 
@@ -459,3 +474,94 @@ def test_a_manager_is_collected_when_nobody_holds_it() -> None:
     del manager
     gc.collect()
     assert held() is None or sys.getrefcount(held()) == 0
+
+
+def test_an_operator_ends_a_connection() -> None:
+    """With the reason given, by admin; an id that is not open answers False."""
+    manager, _ = manager_and_clock()
+    stream = Stream()
+    manager.register_connection("a", "x", stream)
+    assert manager.kick("a", reason="spam")
+    assert not manager.kick("a")
+    assert events_of(manager)[1:] == [
+        Closing("spam", "admin", "handshake"),
+        Closed("spam", 0, 0, 0, 0, 0.0),
+    ]
+
+
+def test_who_was_registered_by_hand_cannot_be_kept_out() -> None:
+    """Nobody would be there to turn the client away: the connection goes on."""
+    manager, _ = manager_and_clock()
+    manager.register_connection("a", "x")
+    with pytest.raises(InvalidArgument, match="registered by hand"):
+        manager.kick("a", stay_out=True)
+    assert manager.is_connection_alive("a")
+    assert not manager.kick("unknown", stay_out=True)
+
+
+def test_without_a_limit_nobody_is_one_too_many() -> None:
+    """None is no limit, and its use is nothing per cent."""
+    clock = VirtualClock()
+    manager = ConnectionManager(None, clock=clock, stale_after=None, cleanup_interval=500)
+    assert all(manager.register_connection(str(number), "x") for number in range(2_000))
+    clock.advance(1_000)
+    assert manager.get_stats()["active_connections"] == 2_000
+    assert manager.get_stats()["max_connections"] is None
+    assert HealthMonitor(manager=manager).check_health().healthy
+
+
+def test_one_that_is_admitted_is_let_in_at_the_limit_and_in_a_drain() -> None:
+    """It is being served already: refusing it would only hide it."""
+    manager, _ = manager_and_clock(1)
+    assert manager.register_connection("a", "x")
+    assert not manager.register_connection("b", "x")
+    assert manager.register_connection("b", "x", admitted=True)
+    GracefulShutdown(manager).begin("ops")
+    assert not manager.register_connection("c", "x")
+    assert manager.register_connection("c", "x", admitted=True)
+    assert not manager.register_connection("c", "x", admitted=True)
+    manager.flush_activity()
+    assert manager.get_stats()["refused_by_cause"] == {
+        "max_connections": 1,
+        "draining": 1,
+        "duplicate": 1,
+    }
+    assert manager.log.read_model.drain.requested_by == "ops"
+
+
+def test_stalls_are_recorded_once_each() -> None:
+    """Of active connections, and counted while they last."""
+    manager, _ = manager_and_clock()
+    manager.register_connection("a", "x")
+    manager.record_stall("a", 1.0)
+    manager.activate_connection("a", route="/feed")
+    for waited in (15.0, 16.0):
+        assert manager.record_stall("a", waited)
+    assert manager.get_stats()["stalled_connections"] == 1
+    assert manager.record_unstall("a", 20.0)
+    assert manager.record_unstall("a", 21.0)
+    assert manager.get_stats()["stalled_connections"] == 0
+    assert events_of(manager)[1:] == [Activated("/feed"), Stalled(15.0), Unstalled(20.0)]
+    assert not manager.record_stall("unknown", 1.0)
+
+
+def test_a_served_stream_that_is_stale_is_told_to_end_once() -> None:
+    """It is closing until it reports its end, and is not told again by the next cleanup."""
+
+    class Served:
+        delivering = True
+        told: ClassVar[list[tuple[str, str]]] = []
+
+        def finish(self, reason: str, ended_by: str) -> None:
+            self.told.append((reason, ended_by))
+
+    manager, clock = manager_and_clock(stale_after=10, cleanup_interval=1000)
+    served = Served()
+    manager.register_connection("a", "x", served)
+    clock.advance(11)
+    assert [manager._cleanup_stale_connections() for _ in range(2)] == [1, 0]
+    assert served.told == [("stale", "timeout")]
+    assert manager.connections["a"].state.value == "closing"
+    served.delivering = False
+    assert manager._cleanup_stale_connections() == 1
+    assert manager.get_stats()["closed_by_reason"] == {"stale": 1}
