@@ -13,8 +13,9 @@ from typing import IO, Any, Final
 
 import click
 
-from rat_fsm.cli.text import escape, without_credentials
+from rat_fsm.cli.text import without_credentials
 from rat_fsm.errors import DamagedFrame, RatFsmError
+from rat_fsm.runtime.escaping import escape
 
 FOUND: Final = 1
 ERROR: Final = 2
@@ -27,6 +28,8 @@ COMMANDS: Final = {
     "log": ("rat_fsm.cli.log", "Print the events of a log, and follow it."),
     "history": ("rat_fsm.cli.history", "Tell what happened to one connection."),
     "stats": ("rat_fsm.cli.stats", "Count connections, bytes, errors and how they ended."),
+    "drain": ("rat_fsm.cli.drain", "Ask the servers that write a log to drain, and wait for them."),
+    "doctor": ("rat_fsm.cli.doctor", "Say what will not work with the servers at hand, and why."),
     "verify": ("rat_fsm.cli.verify", "Recompute the hash chains and name what is damaged."),
 }
 
