@@ -40,7 +40,9 @@ CLOCK_CALLS: Final = frozenset({"now", "today", "utcnow"})
 IMPURE_BUILTINS: Final = frozenset(
     {"__import__", "breakpoint", "eval", "exec", "input", "open", "print"}
 )
-EXTRAS: Final = frozenset({"click", "hypothesis", "rich", "starlette", "uvicorn"})
+EXTRAS: Final = frozenset(
+    {"aiohttp", "click", "hypothesis", "rich", "starlette", "uvicorn", "websockets"}
+)
 
 
 def module_name(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -9,6 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from rat_fsm.errors import InvalidArgument, InvalidArgumentType
+from rat_fsm.integrations.asgi.scopes import path_of
+from rat_fsm.runtime.arguments import MAX_ROUTE, check_text
+from rat_fsm.runtime.requests import actor_name
 from rat_fsm.streaming.http_response import HttpResponse
 
 if TYPE_CHECKING:
@@ -42,8 +46,10 @@ class AdminPath:
         drain: Callable[[str], None],
     ) -> None:
         named = tokens if isinstance(tokens, Mapping) else {DEFAULT_ACTOR: tokens}
-        self._tokens = {actor: _checked(token) for actor, token in named.items()}
-        if not path.startswith("/"):
+        self._tokens = {actor_name(actor): _checked(token) for actor, token in named.items()}
+        if not self._tokens:
+            raise InvalidArgument("admin_auth must name somebody; leave it out for no admin path")
+        if not check_text(path, "admin_path", MAX_ROUTE).startswith("/"):
             raise InvalidArgument(f"admin_path must begin with a slash, not be {path!r}")
         self._path = path
         self._status = status
@@ -51,18 +57,20 @@ class AdminPath:
 
     def answers(self, scope: Scope) -> bool:
         """Whether a request is for this path."""
-        return bool(scope["path"] == self._path)
+        return bool(path_of(scope) == self._path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
-        await self._response(scope)(scope, receive, send)
+        response = await self._response(scope)
+        await response(scope, receive, send)
 
-    def _response(self, scope: Scope) -> HttpResponse:
+    async def _response(self, scope: Scope) -> HttpResponse:
         actor = self._actor(scope)
         if actor is None:
             return _said(401, {"error": "a bearer token is needed"}, ("www-authenticate", "Bearer"))
         if scope["method"] == "POST":
             self._drain(actor)
+            await asyncio.sleep(0)  # it begins, and the answer says so
             return _said(202, self._status())
         if scope["method"] in {"GET", "HEAD"}:
             return _said(200, self._status())

@@ -1,43 +1,35 @@
-"""One request being served: what its application receives, and how it is made to end.
+"""One request being served: how its application is called, told to end, and made to.
 
 An application learns that it should end in the ways it would learn that its client has gone:
 `receive` answers with a disconnect, `send` raises an OSError. One that does neither is cancelled.
-
-Law: nothing here runs in a task of its own while the application receives for itself. A wrapper
-that waits in another task loses what an application asks for in a cancelled scope, as Starlette's
-``request.is_disconnected()`` does. A receive that waits is interrupted instead, as
-``asyncio.timeout`` interrupts what it guards.
 """
 
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
-from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+import contextlib
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Final
 
 from rat_fsm.errors import StreamClosed
+from rat_fsm.integrations.asgi.receiving import Receiving
 from rat_fsm.integrations.serving.connection import CURRENT
-from rat_fsm.integrations.serving.endings import (
-    APP_ERROR,
-    CANCELLED,
-    FORCED,
-    SHUTDOWN,
-    Ending,
-)
+from rat_fsm.integrations.serving.endings import APP_ERROR, CANCELLED, FORCED, Ending
+from rat_fsm.integrations.serving.member import ATTEMPTS, GRACE, look_at
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from contextvars import Token
 
     from rat_fsm.integrations.asgi.middleware import StreamingMiddleware
-    from rat_fsm.integrations.serving.connection import Connection
+    from rat_fsm.integrations.serving.connection import Bearer, Connection
     from rat_fsm.streaming.asgi import Message, Receive, Scope, Send
 
-# Seconds that an application has to end by itself before its response is ended for it. Long
-# enough for a handler that is awake, short enough for a drain within half a second.
-GRACE: Final = 0.2
-# How often a stream that stands in the middle of an event is waited for.
-ATTEMPTS: Final = 5
+# Seconds after its client has left until an application that has not received that is told by
+# `send`, and as many again until it is cancelled. Long enough for one that asks now and then.
+DESERTED: Final = 1.0
+# Seconds that a send has waited when its client is taken not to read at all. One that reads
+# slowly makes every send wait, for less.
+STUCK: Final = 1.0
 # What frameworks raise in a handler whose client has gone.
 _DISCONNECTS: Final = frozenset({"ClientDisconnect", "WebSocketDisconnect", "ClientDisconnected"})
 
@@ -46,96 +38,22 @@ class ResponseCut(StreamClosed):
     """The deadline passed: the server drops the connection, so that nothing looks complete."""
 
 
-class Exchange(ABC):
+class Exchange(Receiving):
     """One call of the application, from the server's to its end."""
 
-    __slots__ = (
-        "__weakref__",
-        "_cancels",
-        "_ender",
-        "_held",
-        "_listener",
-        "_receivers",
-        "before",
-        "began",
-        "blocked_since",
-        "code",
-        "connection",
-        "cutting",
-        "due",
-        "error",
-        "gone",
-        "heard",
-        "hub",
-        "identity",
-        "key",
-        "last_move",
-        "last_sent",
-        "loop",
-        "scope",
-        "server_receive",
-        "server_send",
-        "stalled",
-        "stopping",
-        "task",
-        "told",
-        "wire_ended",
-    )
+    __slots__ = ("due", "finished", "lost", "overdue", "refusing")
 
     def __init__(
-        self, hub: StreamingMiddleware, scope: Scope, receive: Receive, send: Send
+        self, host: StreamingMiddleware, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        self.hub = hub
-        self.scope = scope
-        self.server_receive = receive
-        self.server_send = send
-        # What routers change, as it came: they look for a route below these.
-        self.before = scope.get("path", ""), scope.get("root_path", ""), scope.get("app")
-        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
-        self.task: asyncio.Task[Any] | None = asyncio.current_task()
-        self.connection: Connection | None = None
-        self.identity: Hashable = None
-        self.key: str | None = None
-        self.code: int | None = None
-        self.error: BaseException | None = None
-        self.stopping: Ending | None = None
-        self.blocked_since = 0.0  # when the send that waits began, 0 where none waits
-        self.began = 0.0
-        self.last_move = 0.0  # when data last went either way
-        self.last_sent = 0.0  # when anything was last sent, a heartbeat included
+        super().__init__(host, scope, receive, send)
+        self.lost: OSError | None = None  # what the server raised for a client that has gone
         self.due = 0.0
-        self.stalled = False
-        self.cutting = False
-        self.gone = False
-        self.heard = False  # whether the client has sent something since it was last asked
-        self.told = False
-        self.wire_ended = False
-        self._cancels = 0
-        self._ender: asyncio.Task[None] | None = None
-        self._receivers: dict[asyncio.Task[Any], bool] = {}
-        self._held: deque[Message] = deque()
-        self._listener: asyncio.Task[None] | None = None
+        self.overdue = False  # the deadline has passed, and the client took nothing
+        self.refusing = False  # `send` tells that the client has left
+        self.finished = False  # the application has returned; its task may have more to do
 
     # What the kinds of exchanges differ in.
-
-    @property
-    @abstractmethod
-    def streaming(self) -> bool:
-        """Whether it can be ended politely: it streams, and its end does not lie."""
-
-    @property
-    @abstractmethod
-    def over(self) -> bool:
-        """Whether the server has, or will have, nothing more to send for it."""
-
-    @property
-    @abstractmethod
-    def between(self) -> bool:
-        """Whether it stands between two messages."""
-
-    @abstractmethod
-    def disconnect(self) -> Message:
-        """What `receive` answers once it should end."""
 
     @abstractmethod
     async def end_wire(self) -> None:
@@ -145,20 +63,12 @@ class Exchange(ABC):
     async def refuse_late(self) -> None:
         """Answers for an application that was cut before it began to."""
 
-    @abstractmethod
-    def note(self, message: Message) -> None:
-        """Takes notice of a message from the client."""
-
-    @abstractmethod
-    def outcome(self) -> Ending:
-        """How it ended, where nobody ended it and nothing was raised."""
-
     # Running.
 
     async def run(self) -> None:
         """Calls the application, and records the end whatever comes of it."""
         token = CURRENT.set(self)
-        self.hub.members.add(self)
+        self.host.members.add(self)
         try:
             await self._call()
         except BaseException as error:
@@ -166,54 +76,52 @@ class Exchange(ABC):
             raise
         finally:
             # No await in here: while a server cancels, any await may be the last.
-            self.hub.leave(self)
+            self.finished = True
+            try:
+                if self.connection is not None:
+                    self._record_end(self.connection)
+            finally:
+                self._leave(token)
+
+    def _leave(self, token: Token[Bearer | None]) -> None:
+        """Lets go of everything; a call that is thrown away ends anywhere, on a closed loop too."""
+        with contextlib.suppress(ValueError):  # another context
             CURRENT.reset(token)
-            if self._listener is not None:
-                self._listener.cancel()
-            if self.connection is not None:
-                self._record_end(self.connection)
+        with contextlib.suppress(RuntimeError):  # a closed loop
+            self.host.leave(self)
+            self.stop_listening()
 
     async def _call(self) -> None:
         try:
-            await self.hub.app(self.scope, self.receive, self.send)
+            await self.host.app(self.scope, self.receive, self.send)
         except asyncio.CancelledError as error:
             if not self._was_ours():
                 raise
             self.error = error if self.cutting else None
         except Exception as error:
-            if self.stopping is None or not _is_goodbye(error):
+            knows = self.stopping is not None or self.deserted
+            if not (knows and _is_goodbye(error, self.lost)):
                 self.error = error
                 if self.stopping is not None and not self.cutting:
-                    await self.end_wire()
+                    await self._complete_wire()
                 raise
         if self.cutting:
             await self._end_cut()
         elif self.stopping is not None:
+            await self._complete_wire()
+
+    async def _complete_wire(self) -> None:
+        if self._ender is not None:
+            await asyncio.wait((self._ender,))
+            return
+        with contextlib.suppress(OSError):  # its client has gone before it was told
             await self.end_wire()
 
     async def _end_cut(self) -> None:
-        if self.over:
-            return
-        self.error = self.error or ResponseCut("cut")
-        await self.refuse_late()
-        raise ResponseCut("the server is restarting and the deadline has passed: cut off here")
-
-    def _was_ours(self) -> bool:
-        """Takes back the cancellations of ours; False where somebody else cancels as well."""
-        task, count = self.task, self._cancels
-        self._cancels = 0
-        if task is None or not count:
-            return False
-        remaining = 0
-        for _ in range(count):
-            remaining = task.uncancel()
-        return remaining == 0
-
-    def cancel(self) -> None:
-        """Cancels the application."""
-        if self.task is not None and not self.task.done():
-            self._cancels += 1
-            self.task.cancel()
+        if not self.over:
+            await self.refuse_late()
+        if not self.over:
+            raise ResponseCut("the server is restarting and the deadline has passed: cut off here")
 
     def _record_end(self, connection: Connection) -> None:
         if self.error is not None and self._is_failure():
@@ -221,47 +129,41 @@ class Exchange(ABC):
         connection.ended(self._ending(), self.code)
 
     def _is_failure(self) -> bool:
-        return (
-            isinstance(self.error, Exception)
-            and not isinstance(self.error, StreamClosed)
-            and not ((self.gone or self.stopping is not None) and _is_goodbye(self.error))
-        )
+        if not isinstance(self.error, Exception) or isinstance(self.error, StreamClosed):
+            return False
+        knows = self.gone or self.stopping is not None
+        return not (knows and _is_goodbye(self.error, self.lost))
 
     def _ending(self) -> Ending:
         if self.cutting:
             return FORCED
         if self.stopping is not None:
             abandoned = self.stalled or isinstance(self.error, asyncio.CancelledError)
-            return FORCED if abandoned and self.hub.draining else self.stopping
+            return FORCED if abandoned and self.host.draining else self.stopping
         if self.over or self.gone:
             return self.outcome()
-        if self.connection is not None and self.connection.conclusion is not None:
-            return self.connection.conclusion
+        concluded = None if self.connection is None else self.connection.conclusion
+        return concluded or self._failure()
+
+    def _failure(self) -> Ending:
         if self.error is None:
             return self.outcome()
         if isinstance(self.error, Exception):
             return APP_ERROR
-        return FORCED if self.hub.draining else CANCELLED
+        return FORCED if self.host.draining else CANCELLED
 
     # Ending.
 
-    def stop(self, ending: Ending, code: int) -> None:
-        """Ends it politely; from any thread."""
-        try:
-            self.loop.call_soon_threadsafe(self._stop, ending, code)
-        except RuntimeError:  # the loop is closed, and the exchange with it
-            return
-
     def _stop(self, ending: Ending, code: int) -> None:
-        if self.stopping is not None or self.cutting or self.over or self.gone:
+        if self.stopping is not None or self.cutting or self.over or self.gone or self.finished:
             return
-        if not self.streaming:
-            if not self.hub.draining:
+        if not self.polite:
+            if not self.host.draining:
                 self.cut()  # whoever kicks a download wants it gone
             return
         self.stopping = ending
         self.closes_with(code)
-        self._interrupt()
+        self.interrupt()
         self.due = self.loop.time() + GRACE
         self.loop.call_at(self.due, self._stop_waiting, 1)
 
@@ -271,123 +173,67 @@ class Exchange(ABC):
 
     def drain(self) -> None:
         """Ends politely what should not wait for the deadline."""
-        if self.connection is not None and self.streaming and self.hub.closes_at_drain(self):
-            self._stop(SHUTDOWN, 1012)
-
-    def _interrupt(self) -> None:
-        for task in self._receivers:
-            if not self._receivers[task]:
-                self._receivers[task] = True
-                task.cancel()
+        if self.deserted:  # a server may drop its clients before we can
+            self.loop.call_later(GRACE, self._tell_deserted)
+        super().drain()
 
     def _stop_waiting(self, attempt: int) -> None:
         """The application had its time: what is still open is ended from here."""
-        if self.task is None or self.task.done() or self.blocked_since:
-            return  # a send that waits for its client ends it when it is through
-        if not self.over and not self.wire_ended:
+        if self.finished or self.cutting:
+            return
+        if self.blocked_since and self.is_forgotten():
+            self.give_up()
+        elif self.blocked_since:  # a send that waits for its client ends it when it is through
+            self.loop.call_later(GRACE, self._stop_waiting, attempt)
+        elif not (self.over or self.wire_ended or self.gone):
             if self.between or attempt >= ATTEMPTS:
                 self._ender = self.loop.create_task(self.end_wire())
+                self._ender.add_done_callback(look_at)
             self.loop.call_later(GRACE, self._stop_waiting, attempt + 1)
         elif not self.told:  # it neither receives nor sends: there is no other way to tell it
-            self.told = True
             self.cancel()
 
-    def cut(self) -> None:
-        """Ends it by force; a send that waits for its client cannot be taken back."""
-        if self.blocked_since:
-            self.stall()
-            return
-        self.cutting = True
-        self.cancel()
-
-    def stall(self) -> None:
-        """Records that the client takes nothing, once."""
-        if self.connection is not None and not self.stalled:
-            self.stalled = True
-            waited = self.loop.time() - self.blocked_since
-            self.connection.settle()
-            self.connection.manager.record_stall(self.connection.id, round(waited, 3))
-
-    def unstall(self, waited: float) -> None:
-        """Records that the client takes data again."""
-        if self.connection is not None:
-            self.stalled = False
-            self.connection.manager.record_unstall(self.connection.id, round(waited, 3))
-
-    def finish(self, ending: Ending) -> None:
-        """Ends it politely because a limit of the middleware was reached."""
-        if self.connection is not None:
-            self.connection.end(ending.reason, ended_by=ending.ended_by)
-
-    def show_life(self) -> None:
-        """The client has sent something: its connection is not stale."""
-        if self.connection is not None:
-            self.connection.manager.mark_healthy(self.connection.id)
-
-    def keep_out(self) -> None:
-        """Turns this client away at its next attempt."""
-        self.hub.keep_out(self)
-
-    # Receiving.
-
-    async def receive(self) -> Message:
-        """The application's ``receive``."""
-        while True:
-            if self.stopping is not None and self.streaming:
-                self.told = True
-                return self.disconnect()
-            if self._held:
-                return self._held.popleft()
-            message = await self._next()
-            if message is not None:
-                return message
-
-    async def _next(self) -> Message | None:
-        """What the server says next; None where to look again."""
-        task = asyncio.current_task()
-        if task is None:  # an event loop without tasks: it cannot be interrupted
-            return self._noted(await self.server_receive())
-        before = task.cancelling()
-        self._receivers[task] = False
-        try:
-            if self._listener is not None and not self._listener.done():
-                await asyncio.wait((self._listener,))
-                return None
-            return self._noted(await self.server_receive())
-        except asyncio.CancelledError:
-            if self._receivers[task] and task.uncancel() <= before:
-                return None
-            raise
-        finally:
-            del self._receivers[task]
-
-    def _noted(self, message: Message) -> Message:
-        self.note(message)
-        return message
-
-    def listen(self) -> None:
-        """Notices that the client leaves where the application does not look.
-
-        What comes in is held for the application, at most one message that carries data.
-        """
-        if self._listener is None and not self._receivers and not self._held and not self.gone:
-            self._listener = self.loop.create_task(self._listen())
-            self._listener.add_done_callback(_look_at)
-
-    async def _listen(self) -> None:
-        while not self.gone:
-            message = await self.server_receive()
-            self._held.append(message)
-            self.note(message)
-            if message["type"] in {"websocket.receive", "http.request"} and not _is_empty(message):
-                self._listener = None
-                return
-
-    # Sending.
+    @abstractmethod
+    def is_forgotten(self) -> bool:
+        """Whether the send that waits now will never return, though its client takes data."""
 
     @abstractmethod
-    async def beat(self) -> None:
-        """Sends a sign of life, where the protocol has one for servers to send."""
+    def give_up(self) -> None:
+        """Ends it without another word to its client."""
+
+    def desert(self) -> None:
+        """Its client has left, and the application did not look."""
+        hurried = self.stopping is not None or self.host.draining
+        patience = GRACE if hurried else DESERTED
+        self.loop.call_later(patience, self._tell_deserted)
+
+    def _tell_deserted(self) -> None:
+        """Its client has left, and the application has not received that since."""
+        if self.finished or self.told or self.cutting:
+            return
+        if self.refusing:  # nor has it sent
+            self.cancel()
+        else:
+            self.refusing = True
+            self.desert()
+
+    def cut(self) -> None:
+        """Ends it by force, unless its client takes nothing: that send cannot be taken back."""
+        blocked = self.loop.time() - self.blocked_since if self.blocked_since else 0.0
+        if blocked >= STUCK:
+            self.overdue = True
+            self.stall()
+        else:
+            self.cutting = True
+            self.cancel()
+
+    def unstall(self, waited: float) -> None:
+        """Records that the client takes data again, which may be too late."""
+        super().unstall(waited)
+        if self.overdue:
+            self.cut()
+
+    # Sending.
 
     @abstractmethod
     async def send(self, message: Message) -> None:
@@ -402,30 +248,19 @@ class Exchange(ABC):
         if self.wire_ended:
             self.told = True
             raise StreamClosed("the server has ended this response; nothing more can be sent")
+        if self.refusing:
+            self.told = True
+            raise StreamClosed("the client has left; nothing more can be sent")
 
 
-def _look_at(listener: asyncio.Task[None]) -> None:
-    """A server that raises says it again to the application, when that receives."""
-    if not listener.cancelled():
-        listener.exception()
-
-
-def _is_empty(message: Message) -> bool:
-    return (
-        message["type"] == "http.request"
-        and not message.get("body")
-        and not message.get("more_body", False)
-    )
-
-
-def _is_goodbye(error: BaseException | None) -> bool:
+def _is_goodbye(error: BaseException | None, lost: OSError | None) -> bool:
     """Whether an application only says that its client has gone, as it was told."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if isinstance(error, StreamClosed) or type(error).__name__ in _DISCONNECTS:
+        if error is lost or isinstance(error, StreamClosed) or type(error).__name__ in _DISCONNECTS:
             return True
         if isinstance(error, BaseExceptionGroup):
-            return all(map(_is_goodbye, error.exceptions))
+            return all(_is_goodbye(inner, lost) for inner in error.exceptions)
         error = error.__cause__
     return False

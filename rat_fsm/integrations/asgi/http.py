@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import TYPE_CHECKING, Final
 
-from rat_fsm.integrations.asgi.boundary import is_boundary, tail_of
 from rat_fsm.integrations.asgi.exchange import Exchange
+from rat_fsm.integrations.serving.boundary import farewell, is_boundary, tail_of
 from rat_fsm.integrations.serving.endings import APP_ERROR, CLIENT_GONE, COMPLETED, Ending
 from rat_fsm.streaming.arguments import BODILESS
-from rat_fsm.streaming.framing import HEARTBEAT, event_frame, retry_frame
+from rat_fsm.streaming.framing import HEARTBEAT
 
 if TYPE_CHECKING:
     from rat_fsm.integrations.asgi.middleware import StreamingMiddleware
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
 
 BODY: Final = "http.response.body"
 START: Final = "http.response.start"
-# Milliseconds until an EventSource comes back, spread so that not all come back at once.
-RETRY: Final = (1_000, 5_000)
 
 
 class HttpExchange(Exchange):
@@ -44,9 +41,9 @@ class HttpExchange(Exchange):
     )
 
     def __init__(
-        self, hub: StreamingMiddleware, scope: Scope, receive: Receive, send: Send
+        self, host: StreamingMiddleware, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        super().__init__(hub, scope, receive, send)
+        super().__init__(host, scope, receive, send)
         self.sse = False
         self.injectable = False
         self._started = False
@@ -58,7 +55,7 @@ class HttpExchange(Exchange):
         self._tail = b""
 
     @property
-    def streaming(self) -> bool:
+    def polite(self) -> bool:
         """Whether it is an event stream that has begun; only these end without lying."""
         return self.sse and self._started and not self._sized
 
@@ -87,33 +84,38 @@ class HttpExchange(Exchange):
 
     async def send(self, message: Message) -> None:
         """The application's ``send``."""
-        if message["type"] == BODY and self._started:
-            await self._send_body(message)
-        else:
+        if message["type"] != BODY or not self._started:
             await self._send_other(message)
-
-    async def _send_body(self, message: Message) -> None:
+            return
         more = message.get("more_body", False)
-        if self.connection is None:
-            if more and not self._sized and not self._unrecorded:
-                self._unrecorded = not self.hub.register_late(self, "chunked")
-        elif self.wire_ended or self._injecting is not None:
+        if self.wire_ended or self.refusing or self._injecting is not None:
             await self._wait_for_injection()
             self.check_sendable()
-        if not more and self.stopping is not None and not self._complete:
-            message = self._with_farewell(message)
-        body = message.get("body", b"")
+        if self.connection is None or not more:
+            message = self._prepared(message, more=more)
         await self._passed(message)
-        connection = self.connection
-        if connection is not None:
-            if body:
-                self._count(body)
-            if self.injectable:
-                self._tail = tail_of(self._tail, body)
+        if self.connection is not None:
+            self._count(message.get("body", b""))
         if not more and not self._trailers:
             self._complete = True
         elif self.stopping is not None:
             await self._end_if_due()
+
+    def _prepared(self, message: Message, *, more: bool) -> Message:
+        """What is sent: the last message of a stream that was told to end says goodbye."""
+        if self.connection is None:
+            if more and not self._sized and not self._unrecorded:
+                self._register_late("chunked")
+        elif not more and self.stopping is not None and not self._complete:
+            return self._with_farewell(message)
+        return message
+
+    def _register_late(self, kind: str) -> None:
+        """It turns out to be a stream."""
+        if self.host.register_late(self, kind):
+            self.host.activate(self)
+        else:
+            self._unrecorded = True
 
     async def _passed(self, message: Message) -> None:
         """Sends, and knows meanwhile for how long the server has not taken it."""
@@ -123,7 +125,8 @@ class HttpExchange(Exchange):
         self.blocked_since = began = self.loop.time()
         try:
             await self.server_send(message)
-        except OSError:
+        except OSError as error:
+            self.lost = error
             self.gone = self.gone or not self._complete
             raise
         finally:
@@ -133,12 +136,16 @@ class HttpExchange(Exchange):
                 self.unstall(now - began)
 
     def _count(self, body: bytes) -> None:
+        if not body:
+            return
         meter = self.connection.meter  # type: ignore[union-attr]  # the caller has looked
         self.last_move = self.last_sent
         first = not meter.bytes_sent
         meter.bytes_sent += len(body)
         meter.messages_sent += 1
-        if first or self.hub.records_every_chunk:
+        if self.injectable:
+            self._tail = tail_of(self._tail, body)
+        if first or self.host.records_every_message:
             self.connection.settle()  # type: ignore[union-attr]  # likewise
 
     async def _end_if_due(self) -> None:
@@ -156,12 +163,13 @@ class HttpExchange(Exchange):
         kind = message["type"]
         if kind == START:
             self._begin(message)
+            message = self._last_on_its_connection(message)
         await self.server_send(message)
         if kind == START:
             self._started = True
             if self.injectable and self.connection is None:
-                self._unrecorded = not self.hub.register_late(self, "sse")
-            self.hub.response_started(self)
+                self._register_late("sse")
+            self.host.activate(self)
         elif kind == "http.response.pathsend" or (
             kind == "http.response.trailers" and not message.get("more_trailers", False)
         ):
@@ -169,11 +177,24 @@ class HttpExchange(Exchange):
         elif kind == BODY:
             self._complete = not message.get("more_body", False)
 
+    def _last_on_its_connection(self, message: Message) -> Message:
+        """Says in a drain that the client shall ask elsewhere next.
+
+        Servers say so themselves once they have been told, and uvicorn is told after the drain.
+        """
+        if not self.host.telling or not self.scope.get("http_version", "").startswith("1"):
+            return message
+        headers = list(message.get("headers", ()))
+        if any(name.lower() == b"connection" for name, _ in headers):
+            return message
+        return {**message, "headers": [*headers, (b"connection", b"close")]}
+
     def _begin(self, message: Message) -> None:
         self.code = message["status"]
         self._trailers = bool(message.get("trailers", False))
         encoded = False
-        for name, value in message.get("headers", ()):
+        for written, value in message.get("headers", ()):
+            name = written.lower()  # as servers do
             if name == b"content-type":
                 self.sse = value[:17].lower() == b"text/event-stream"
             elif name == b"content-length":
@@ -189,11 +210,11 @@ class HttpExchange(Exchange):
             return
         self.wire_ended = True
         await self._wait_for_injection()
-        farewell = self._farewell() if self.injectable and is_boundary(self._tail) else b""
-        message = {"type": BODY, "body": farewell, "more_body": False}
+        last = self._farewell() if self.injectable and is_boundary(self._tail) else b""
+        message = {"type": BODY, "body": last, "more_body": False}
         await self._passed(message)
-        if farewell and self.connection is not None:
-            self._count(farewell)
+        if last and self.connection is not None:
+            self._count(last)
         self._complete = True
 
     def _with_farewell(self, message: Message) -> Message:
@@ -201,12 +222,12 @@ class HttpExchange(Exchange):
         body = message.get("body", b"")
         if not self.injectable or not is_boundary(tail_of(self._tail, body)):
             return message
-        return {**message, "body": body + self._farewell()}
+        return {**message, "body": bytes(body) + self._farewell()}
 
     def _farewell(self) -> bytes:
         if self.stopping is None or self.stopping.ended_by != "shutdown":
             return b""
-        return retry_frame(random.randint(*RETRY)) + event_frame("drain", "{}")  # noqa: S311 - a spread
+        return farewell()
 
     async def refuse_late(self) -> None:
         """A client that has waited for an answer gets one."""
@@ -222,17 +243,23 @@ class HttpExchange(Exchange):
         await self.server_send({"type": BODY, "body": b"", "more_body": False})
         self.code, self._started, self._complete = 503, True, True
 
+    def is_forgotten(self) -> bool:
+        """No server is known to forget a body that it has begun to take."""
+        return False
+
+    def give_up(self) -> None:
+        """Nothing has to be said for that."""
+
     async def beat(self) -> None:
         """Sends a comment between two events, so that client and proxies see a sign of life."""
         if not self.injectable or self.blocked_since or self._injecting is not None:
             return
-        if self.wire_ended or self._complete or not is_boundary(self._tail):
+        if not self._started or self.wire_ended or self._complete or not is_boundary(self._tail):
             return
         self._injecting = self.loop.create_future()
         try:
+            # Not counted: a comment is nothing that the application has sent.
             await self._passed({"type": BODY, "body": HEARTBEAT, "more_body": True})
-            if self.connection is not None:
-                self.connection.meter.bytes_sent += len(HEARTBEAT)
         finally:
             self._injecting.set_result(None)
             self._injecting = None

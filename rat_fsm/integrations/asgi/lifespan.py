@@ -16,11 +16,13 @@ class Lifespan:
         self._hub = hub
         self._receive = receive
         self._send = send
+        self._scope: Scope = {}
         self._asked = False  # whether the application takes part
         self._shutting_down = False
 
     async def run(self, scope: Scope) -> None:
         """Until the server has ended."""
+        self._scope = scope
         try:
             await self._hub.app(scope, self.receive, self.send)
         except Exception:
@@ -42,7 +44,7 @@ class Lifespan:
         """The application's ``send``."""
         kind = message["type"]
         if kind == "lifespan.startup.complete":
-            self._hub.start_up()
+            self._hub.start_up(self._scope)
         await self._send(message)
         if kind in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
             self._hub.ended()

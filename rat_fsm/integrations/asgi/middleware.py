@@ -2,43 +2,33 @@
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from rat_fsm.errors import InvalidArgument
 from rat_fsm.integrations.asgi.admin import AdminPath
-from rat_fsm.integrations.asgi.choices import (
-    asks_for_events,
-    drain_policy,
-    excluder,
-    kind_of,
-    predicate,
-)
 from rat_fsm.integrations.asgi.http import HttpExchange
 from rat_fsm.integrations.asgi.lifespan import Lifespan
 from rat_fsm.integrations.asgi.refusals import refuse
-from rat_fsm.integrations.asgi.routes import route_of
-from rat_fsm.integrations.asgi.watch import Watch
+from rat_fsm.integrations.asgi.scopes import asks_for_events, path_of
 from rat_fsm.integrations.asgi.websocket import SocketExchange
-from rat_fsm.integrations.serving.gate import Refusal
+from rat_fsm.integrations.serving.choices import kind_of, predicate
+from rat_fsm.integrations.serving.recorder import Recorder
 from rat_fsm.integrations.serving.service import Service
-from rat_fsm.runtime.arguments import check_positive
 from rat_fsm.streaming.ledger import SCOPE_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from pathlib import Path
 
     from rat_fsm.integrations.asgi.exchange import Exchange
+    from rat_fsm.integrations.serving.gate import Refusal
+    from rat_fsm.log.eventlog import EventLog
     from rat_fsm.runtime.manager import ConnectionManager
-    from rat_fsm.runtime.shutdown import ShutdownReport
     from rat_fsm.streaming.asgi import Receive, Scope, Send
 
     App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_log: Final = logging.getLogger("rat_fsm")
 
-
-class StreamingMiddleware:
+class StreamingMiddleware(Recorder):
     """Wraps an ASGI application: each WebSocket and each streamed response becomes a connection.
 
     Put it outermost. A WebSocket is a connection, and so is a request for which ``streams`` says
@@ -52,6 +42,8 @@ class StreamingMiddleware:
         app: the application.
         manager: where connections are recorded. By default one with a log in memory that
             refuses nobody and ends nothing.
+        log: instead of a manager: a log, or the URL of one such as ``"sqlite:streams.db"``, which
+            is opened when serving starts. The middleware closes it at the end.
         streams: a function of the scope that tells requests for streams: True, or the kind of
             stream as a string such as ``"llm"``. By default those that accept
             ``text/event-stream``.
@@ -61,9 +53,10 @@ class StreamingMiddleware:
             headers.
         activity_interval: seconds between records of what a connection has sent; 0 records each
             message.
-        drain_timeout: seconds that responses have to end by themselves in a drain. Keep it
-            below the server's own timeout, and that below the grace period of what sends
-            SIGTERM.
+        drain_timeout: seconds that responses have to end by themselves in a drain. It belongs
+            below the grace period of what sends SIGTERM, together with ``lame_duck`` and, on
+            uvicorn, the server's own timeout, which counts from the end of the drain there;
+            elsewhere the server's own timeout lies between. ``rat-fsm doctor`` checks it.
         lame_duck: seconds before a drain in which it is not ready any more and still takes new
             connections, for load balancers that are late to notice.
         stall_after: seconds that one send may wait for its client before the connection is
@@ -93,6 +86,7 @@ class StreamingMiddleware:
         app: App,
         manager: ConnectionManager | None = None,
         *,
+        log: EventLog | str | Path | None = None,
         streams: Callable[[Scope], bool | str] | None = None,
         max_per_client: int | None = None,
         client_key: Callable[[Scope], str | None] | None = None,
@@ -110,161 +104,90 @@ class StreamingMiddleware:
         signals: bool = True,
     ) -> None:
         self.app: App = predicate(app, "app")
-        if max_per_client is not None and client_key is None:
-            raise InvalidArgument(
-                "max_per_client needs client_key, a function that says whose connection it is"
-            )
+        self.drain_timeout = drain_timeout
+        self.lame_duck = lame_duck
+        self.signals = signals
         self._streams = predicate(streams or asks_for_events, "streams")
-        self._client_key = None if client_key is None else predicate(client_key, "client_key")
-        self._policy = drain_policy(on_drain)
-        self._excluded = excluder(exclude)
-        self._service = Service(
-            manager,
-            max_per_client=max_per_client,
-            activity_interval=activity_interval,
-            drain_timeout=drain_timeout,
-            lame_duck=lame_duck,
-            signals=signals,
-        )
-        self.members: set[Exchange] = self._service.members  # type: ignore[assignment]  # its own
-        self.records_every_chunk = activity_interval == 0
-        self._watch = Watch(
-            self.members,
-            check_positive(stall_after, "stall_after"),
-            _seconds(idle_timeout, "idle_timeout"),
-            _seconds(max_lifetime, "max_lifetime"),
-            _seconds(heartbeat, "heartbeat"),
+        super().__init__(
+            Service(
+                manager,
+                log=log,
+                max_per_client=max_per_client,
+                activity_interval=activity_interval,
+                drain_timeout=drain_timeout,
+                lame_duck=lame_duck,
+                signals=signals,
+            ),
+            path_of,
+            limits_clients=max_per_client is not None,
+            client_key=client_key,
+            stall_after=stall_after,
+            idle_timeout=idle_timeout,
+            max_lifetime=max_lifetime,
+            heartbeat=heartbeat,
+            on_drain=on_drain,
+            exclude=exclude,
+            records_every_message=activity_interval == 0,
         )
         self._admin = (
             None
             if admin_auth is None
-            else AdminPath(admin_auth, admin_path, status=self.status, drain=self.begin_drain)
+            else AdminPath(
+                admin_auth, admin_path, status=self.status, drain=self._service.start_drain
+            )
         )
 
     @property
-    def manager(self) -> ConnectionManager:
-        """Where connections are recorded."""
-        return self._service.manager
-
-    @property
-    def ready(self) -> bool:
-        """For a readiness probe: False from a drain's first moment on, and while the log fails."""
-        return self._service.ready
-
-    def begin_drain(self, requested_by: str = "") -> None:
-        """Starts a drain and returns; from any thread."""
-        self._service.begin_drain(requested_by)
-
-    async def drain(self, requested_by: str = "") -> ShutdownReport:
-        """Ends every stream and waits for the rest, at most ``lame_duck`` and ``drain_timeout``.
-
-        What does not end by itself is cut off, visibly. For servers in a thread, where no
-        signal arrives, and for scripts; it happens once, and later calls get the same report.
-        """
-        return await self._service.drain(requested_by)
-
-    def status(self) -> dict[str, Any]:
-        """How this process stands, as plain JSON: phase, progress, limits, and who is left."""
-        return self._service.status()
+    def log_place(self) -> str:
+        """Where connections are recorded: ``memory``, or ``shared`` with other processes."""
+        return self._service.log_place
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
         kind = scope["type"]
         if kind == "lifespan":
             await Lifespan(self, receive, send).run(scope)
-        elif kind not in {"http", "websocket"} or (
-            self._excluded is not None and self._excluded(scope)
-        ):
+        elif kind not in {"http", "websocket"} or self._is_excluded(scope):
             await self.app(scope, receive, send)
         else:
-            self._service.start()
+            self.start_up(scope)
             await self._serve(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            await self._admit(SocketExchange(self, scope, receive, send), "websocket")
+            await self._serve_stream(SocketExchange(self, scope, receive, send), "websocket")
             return
         if self._admin is not None and self._admin.answers(scope):
             await self._admin(scope, receive, send)
             return
         exchange = HttpExchange(self, scope, receive, send)
         stream = kind_of(self._streams(scope))
-        if stream is None:
+        if stream is not None:
+            await self._serve_stream(exchange, stream)
+        elif (refusal := self._shut_out(exchange)) is not None:
+            await refuse(refusal, exchange)
+        else:
+            await exchange.run()
+
+    async def _serve_stream(self, exchange: Exchange, kind: str) -> None:
+        refusal = self._admit(exchange, kind)
+        if refusal is None:
             await exchange.run()
         else:
-            await self._admit(exchange, stream)
+            await refuse(refusal, exchange)
 
-    async def _admit(self, exchange: Exchange, kind: str) -> None:
-        """Lets a connection in, serves it, and gives its slot back whatever happens."""
-        scope = exchange.scope
-        exchange.key = None if self._client_key is None else self._client_key(scope)
-        exchange.identity = exchange.key or (_address(scope), scope["path"])
-        refusal = self._service.gate.claim(exchange.key, exchange.identity)
+    def _open(self, served: Any, kind: str, *, admitted: bool = False) -> Refusal | None:
+        refusal = super()._open(served, kind, admitted=admitted)
         if refusal is None:
-            try:
-                answer = self._open(exchange, kind)
-                if answer is None:
-                    await exchange.run()
-                    return
-                refusal = answer
-            finally:
-                self._service.gate.release(exchange.key)
-        await refuse(refusal, scope, exchange.server_receive, exchange.server_send)
-
-    def _open(self, exchange: Exchange, kind: str, *, admitted: bool = False) -> Refusal | None:
-        scope = exchange.scope
-        answer = self._service.open(kind, _address(scope), _about(scope), admitted=admitted)
-        if isinstance(answer, Refusal):
-            return answer
-        exchange.connection = scope[SCOPE_KEY] = answer
-        exchange.began = exchange.last_move = exchange.last_sent = exchange.loop.time()
-        answer.serve(exchange)
-        self._watch.wake()
-        return None
-
-    # What exchanges ask of the middleware.
-
-    @property
-    def draining(self) -> bool:
-        """Whether a drain was asked for."""
-        return self._service.draining
-
-    def register_late(self, exchange: Exchange, kind: str) -> bool:
-        """Records a response that turned out to be a stream; it is being served already."""
-        if self._open(exchange, kind, admitted=True) is not None:
-            _log.warning("a stream of %s goes unrecorded: the log is unavailable", kind)
-            return False
-        self._activate(exchange)
-        return True
-
-    def response_started(self, exchange: Exchange) -> None:
-        """A handshake is done, or a response has begun."""
-        self._activate(exchange)
-        if self._service.telling:
-            exchange.drain()
-
-    def _activate(self, exchange: Exchange) -> None:
-        if exchange.connection is not None:
-            exchange.connection.activated(route_of(self.app, exchange.before, exchange.scope))
-
-    def closes_at_drain(self, exchange: Exchange) -> bool:
-        """Whether a drain ends this stream, or lets it finish."""
-        route = "" if exchange.connection is None else exchange.connection.route
-        return self._policy(route, exchange.scope) == "close"
-
-    def leave(self, exchange: Exchange) -> None:
-        """The application's call is over."""
-        self._service.leave(exchange)
-
-    def keep_out(self, exchange: Exchange) -> None:
-        """Turns the client of an exchange away at its next attempt."""
-        self._service.gate.keep_out(exchange.identity)
+            served.scope[SCOPE_KEY] = served.connection
+        return refusal
 
     # What the lifespan asks of it.
 
-    def start_up(self) -> None:
-        """The application has started."""
-        self._service.start()
+    def start_up(self, scope: Scope) -> None:
+        """The application has started, or what it serves comes without a lifespan."""
+        if self._service.start():
+            self._service.check(scope, self)
 
     async def shut_down(self) -> None:
         """The server is ending: what is served comes first."""
@@ -273,18 +196,3 @@ class StreamingMiddleware:
     def ended(self) -> None:
         """The application has ended."""
         self._service.end()
-
-
-def _seconds(value: float | None, what: str) -> float | None:
-    return None if value is None else check_positive(value, what)
-
-
-def _address(scope: Scope) -> str:
-    client = scope.get("client")
-    return str(client[0]) if client and client[0] else ""
-
-
-def _about(scope: Scope) -> dict[str, Any]:
-    """What is recorded of a request: never its query or its headers."""
-    about = {"path": scope["path"], "http_version": scope.get("http_version", "1.1")}
-    return {"method": scope["method"], **about} if "method" in scope else about

@@ -8,21 +8,17 @@ from rat_fsm.streaming.arguments import BODILESS
 from rat_fsm.streaming.http_response import HttpResponse
 
 if TYPE_CHECKING:
+    from rat_fsm.integrations.asgi.exchange import Exchange
     from rat_fsm.integrations.serving.gate import Refusal
-    from rat_fsm.streaming.asgi import Receive, Scope, Send
+    from rat_fsm.streaming.asgi import Send
 
-_TEXTS: Final = {
-    "draining": "this server is restarting\n",
-    "max_connections": "too many connections\n",
-    "per_client": "too many connections of this client\n",
-    "log_unavailable": "this connection cannot be recorded now\n",
-}
 TRY_AGAIN_LATER: Final = 1013
 
 
-async def refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+async def refuse(refusal: Refusal, exchange: Exchange) -> None:
     """Answers instead of the application."""
-    response = HttpResponse(refusal.status, _TEXTS.get(refusal.cause, ""))
+    scope, receive, send = exchange.scope, exchange.server_receive, exchange.server_send
+    response = HttpResponse(refusal.status, refusal.text)
     for name, value in refusal.headers:
         response.set_header(name, value)
     if scope["type"] == "http":

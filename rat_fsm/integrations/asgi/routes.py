@@ -52,7 +52,19 @@ def _matching(routes: Iterable[Any], scope: dict[str, Any]) -> str | None:
         match, child = matches(scope)
         if getattr(match, "name", "") != "FULL":
             continue
-        path, inner = getattr(route, "path", ""), getattr(route, "routes", None)
+        path, inner = getattr(route, "path", None), getattr(route, "routes", None)
         below = _matching(inner, {**scope, **child}) if inner else ""
-        return f"{path}{below or ''}"
+        return f"{_included(scope) if path is None else path}{below or ''}"
     return None
+
+
+def _included(scope: dict[str, Any]) -> str:
+    """The template, prefixes included, that a router of FastAPI's has noted in the scope.
+
+    There an included router is one route without a path, and its own routes know nothing
+    of their prefix.
+    """
+    noted = scope.get("fastapi")
+    context = noted.get("effective_route_context") if isinstance(noted, dict) else None
+    path = getattr(getattr(context, "starlette_route", None) or context, "path", "")
+    return path if isinstance(path, str) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from rat_fsm.integrations.asgi.exchange import Exchange
@@ -10,6 +11,7 @@ from rat_fsm.integrations.serving.endings import (
     COMPLETED,
     INTERNAL_ERROR,
     NO_FRAME,
+    REASONS,
     SERVICE_RESTART,
     SHUTDOWN,
     Ending,
@@ -22,25 +24,29 @@ if TYPE_CHECKING:
 
 NORMAL: Final = 1000
 DENIED: Final = 403
-_REASONS: Final = {SERVICE_RESTART: "service restart", 1008: "policy", 1001: "going away"}
+# Seconds that a close frame may take where the client has taken everything so far. granian stops
+# polling what its connections send once it has begun to end, so that one can wait for ever.
+FAREWELL: Final = 0.3
+FORGOTTEN: Final = 1.0
 
 
 class SocketExchange(Exchange):
     """Passes messages on and takes notice of them."""
 
-    __slots__ = ("_accepted", "_closed", "_closes_with", "_left")
+    __slots__ = ("_accepted", "_choked", "_closed", "_closes_with", "_left")
 
     def __init__(
-        self, hub: StreamingMiddleware, scope: Scope, receive: Receive, send: Send
+        self, host: StreamingMiddleware, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        super().__init__(hub, scope, receive, send)
+        super().__init__(host, scope, receive, send)
         self._accepted = False
         self._closed = False
         self._closes_with = SERVICE_RESTART
         self._left: Ending | None = None
+        self._choked = False  # a send was taken back: its client may take nothing
 
     @property
-    def streaming(self) -> bool:
+    def polite(self) -> bool:
         """Whether it was accepted."""
         return self._accepted
 
@@ -63,7 +69,7 @@ class SocketExchange(Exchange):
         return {
             "type": "websocket.disconnect",
             "code": self._closes_with,
-            "reason": _REASONS.get(self._closes_with, ""),
+            "reason": REASONS.get(self._closes_with, ""),
         }
 
     def note(self, message: Message) -> None:
@@ -77,7 +83,7 @@ class SocketExchange(Exchange):
     def _client_left(self, code: int | None) -> None:
         self.gone = True
         self._left, self.code = client_left(code)
-        if self.hub.draining and self.code in {NO_FRAME, SERVICE_RESTART}:
+        if self.host.draining and self.code in {NO_FRAME, SERVICE_RESTART}:
             self._left = SHUTDOWN  # a server that ends drops its WebSockets, or closes them itself
 
     def outcome(self) -> Ending:
@@ -101,7 +107,7 @@ class SocketExchange(Exchange):
             self._count(message)
         elif kind == "websocket.accept":
             self._accepted = True
-            self.hub.response_started(self)
+            self.host.activate(self)
 
     def _close(self, code: int) -> None:
         if not self._closed:
@@ -111,7 +117,11 @@ class SocketExchange(Exchange):
         self.blocked_since = began = self.loop.time()
         try:
             await self.server_send(message)
-        except OSError:
+        except asyncio.CancelledError:
+            self._choked = True
+            raise
+        except OSError as error:
+            self.lost = error
             if not self._closed and not self.gone:
                 self._client_left(None)
             raise
@@ -131,7 +141,7 @@ class SocketExchange(Exchange):
         first = not meter.bytes_sent
         meter.bytes_sent += size
         meter.messages_sent += 1
-        if first or self.hub.records_every_chunk:
+        if first or self.host.records_every_message:
             connection.settle()
 
     async def end_wire(self) -> None:
@@ -140,8 +150,23 @@ class SocketExchange(Exchange):
             return
         self.wire_ended = True
         self._close(self._closes_with)
-        reason = _REASONS.get(self._closes_with, "")
-        await self._passed({"type": "websocket.close", "code": self._closes_with, "reason": reason})
+        close = {**self.disconnect(), "type": "websocket.close"}
+        try:
+            async with asyncio.timeout(None if self._choked else FAREWELL):
+                await self._passed(close)
+        except TimeoutError:  # its client takes data: it is the server that does nothing any more
+            self.code = NO_FRAME
+
+    def is_forgotten(self) -> bool:
+        """Whether it began to wait in a drain and has for a second: see `FAREWELL`."""
+        in_the_drain = self.blocked_since >= self.due - FORGOTTEN
+        waited = self.loop.time() - self.blocked_since
+        return self.host.draining and in_the_drain and waited >= FORGOTTEN
+
+    def give_up(self) -> None:
+        """Its server has dropped it, or will."""
+        self._client_left(None)
+        self.cancel()
 
     async def refuse_late(self) -> None:
         """Closes it, or turns it away, where the application was cut."""

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, Protocol
 
 from rat_fsm.integrations.serving.endings import SHUTDOWN, Ending, close_code_for
+from rat_fsm.runtime.arguments import MAX_ROUTE
 from rat_fsm.runtime.escaping import escape
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ _access: Final = logging.getLogger("rat_fsm.access")
 
 class Transport(Protocol):
     """What an adapter can do about the connection it serves; called on any thread."""
+
+    @property
+    def code(self) -> int | None:
+        """The HTTP status once the response has begun, the close code of a WebSocket."""
 
     def stop(self, ending: Ending, code: int) -> None:
         """End it politely, soon: the client shall see a clean end."""
@@ -43,7 +48,6 @@ class Connection:
         ending: why it was told to end, None while it goes on.
         conclusion: how it ended in the view of a response that knows more than its adapter.
         delivering: whether it is being served; how that ends is recorded when it ends.
-        kick_code: what its transport is closed with when an operator ends it.
     """
 
     def __init__(
@@ -55,7 +59,6 @@ class Connection:
         self.remote_addr = ""
         self.route = ""
         self.delivering = True
-        self.kick_code = close_code_for("admin") if kind == "websocket" else None
         self.meter: Meter = meters.attach(connection_id)
         self.opened_at = time.monotonic()
         self._meters = meters
@@ -95,8 +98,13 @@ class Connection:
         Returns:
             False where it has ended already.
         """
-        code = close_code_for(ended_by) if self.kind == "websocket" else None
-        return self.manager.finish_connection(self.id, reason=reason, ended_by=ended_by, code=code)
+        return self.manager.finish_connection(self.id, reason=reason, ended_by=ended_by)
+
+    def code_for(self, ended_by: str) -> int | None:
+        """What its end at this hand is recorded with."""
+        if self.kind == "websocket":
+            return close_code_for(ended_by)
+        return None if self._transport is None else self._transport.code
 
     def conclude(self, ending: Ending) -> None:
         """Says how it ended, for where the adapter sees only that it did."""
@@ -118,8 +126,8 @@ class Connection:
 
     def activated(self, route: str) -> None:
         """The handshake is done."""
-        self.route = route
-        self.manager.activate_connection(self.id, route=route)
+        self.route = route[:MAX_ROUTE]
+        self.manager.activate_connection(self.id, route=self.route)
 
     def settle(self) -> None:
         """Records what was sent up to now."""
@@ -147,7 +155,7 @@ class Connection:
         if not _access.isEnabledFor(logging.INFO):
             return
         _access.info(
-            "%s %s %s %s %.3f s %d B %d messages %s %s",
+            "%s %s %s %s %.3fs bytes=%d messages=%d reason=%s code=%s",
             *(escape(part) or "-" for part in (self.remote_addr, self.kind, self.route, self.id)),
             time.monotonic() - self.opened_at,
             self.meter.bytes_sent,
@@ -172,7 +180,8 @@ CURRENT: Final[ContextVar[Bearer | None]] = ContextVar("rat_fsm_connection", def
 def current_connection() -> Connection | None:
     """The connection that this task or callback serves, None outside one.
 
-    A response that turns out to be a stream is a connection from its first chunk on.
+    A response that turns out to be a stream is a connection from its start on, so a handler
+    that runs before it gets None, and the generator behind it the connection.
     """
     bearer = CURRENT.get()
     return None if bearer is None else bearer.connection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -15,7 +15,7 @@ from rat_fsm.runtime.shutdown import GracefulShutdown, ShutdownReport
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
-    from rat_fsm.integrations.serving.connection import Connection
+    from rat_fsm.integrations.serving.member import Member
     from rat_fsm.runtime.manager import ConnectionManager
 
 LINE_INTERVAL: Final = 1.0
@@ -23,20 +23,6 @@ LINE_INTERVAL: Final = 1.0
 UNWIND: Final = 1.0
 SHOWN: Final = 10
 _log: Final = logging.getLogger("rat_fsm")
-
-
-class Member(Protocol):
-    """Something that is being served: a connection, or a request that is none."""
-
-    @property
-    def connection(self) -> Connection | None:
-        """Its connection, None where it is none."""
-
-    def drain(self) -> None:
-        """End politely if it is one that should; others go on until the deadline."""
-
-    def cut(self) -> None:
-        """End it by force, visibly; what cannot be cut is recorded as stalled and stays."""
 
 
 class Drainer:
@@ -70,6 +56,7 @@ class Drainer:
         self._changed = asyncio.Event()
         self._forced = asyncio.Event()
         self._asked_at = 0.0
+        self._told: frozenset[Member] = frozenset()
         self.asked = False
         self.telling = False
         self.requested_by = ""
@@ -110,14 +97,23 @@ class Drainer:
         self._begin()
         started = asyncio.get_running_loop().time()
         self.telling = True
-        for member in list(self._members):
+        self._told = frozenset(self._members)
+        for member in self._told:
             member.drain()
         await self._wait(self.timeout, until_empty=True)
-        left = list(self._members)
+        left = [member for member in self._members if self._is_awaited(member)]
         if left:
             await self._cut(left)
         self.report = self._conclude(left, asyncio.get_running_loop().time() - started)
         return self.report
+
+    def _is_awaited(self, member: Member) -> bool:
+        """Whether the drain is not over without it.
+
+        Short requests that come in meanwhile are the server's to finish: where they never cease,
+        nobody would see the end of the drain.
+        """
+        return member in self._told or member.connection is not None
 
     def _begin(self) -> None:
         try:
@@ -140,7 +136,9 @@ class Drainer:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         line_at = loop.time() + LINE_INTERVAL
-        while not self._forced.is_set() and not (until_empty and not self._members):
+        while not self._forced.is_set():
+            if until_empty and not any(map(self._is_awaited, self._members)):
+                return
             now = loop.time()
             if now >= deadline:
                 return

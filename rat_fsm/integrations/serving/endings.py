@@ -37,6 +37,11 @@ SERVICE_RESTART: Final = 1012
 # uvicorn reports 1005 where the connection broke without a close frame, hypercorn and daphne 1006,
 # granian 1005: neither code says more than that no usable frame was seen.
 _NO_USABLE_FRAME: Final = frozenset({1005, NO_FRAME})
+REASONS: Final = {
+    GOING_AWAY: "going away",
+    POLICY: "policy",
+    SERVICE_RESTART: "service restart",
+}
 _CODES: Final = {"shutdown": SERVICE_RESTART, "admin": POLICY}
 
 

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 KEPT_OUT: Final = 10_000
 # Seconds. Spread, so that clients that were turned away together do not come back together.
 RETRY_AFTER: Final = (1, 5)
+_TEXTS: Final = {
+    "draining": "this server is restarting\n",
+    "max_connections": "too many connections\n",
+    "per_client": "too many connections of this client\n",
+    "log_unavailable": "this connection cannot be recorded now\n",
+}
 
 
 @attrs.frozen
@@ -24,7 +30,7 @@ class Refusal:
     """Why a client is not let in, and what HTTP says about it.
 
     Attributes:
-        cause: as in ``node.connection_refused``, or stay_out.
+        cause: as in ``node.connection_refused``.
         status: of the HTTP answer.
         headers: of the HTTP answer, names in lower case.
     """
@@ -32,6 +38,11 @@ class Refusal:
     cause: str
     status: int
     headers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def text(self) -> str:
+        """What a person gets to read; empty where HTTP has no place for it."""
+        return _TEXTS.get(self.cause, "")
 
 
 def _refusal(cause: str, status: int, *more: tuple[str, str]) -> Refusal:
@@ -67,8 +78,9 @@ class Gate:
             key: whose limit counts; None is unlimited.
             identity: what `keep_out` knows this client by.
         """
-        if self._is_kept_out(identity):
-            return Refusal("stay_out", 204)
+        refusal = self.shut_out(identity)
+        if refusal is not None:
+            return refusal
         cause = self._cause() or self._claim(key)
         if cause is None:
             return None
@@ -111,11 +123,18 @@ class Gate:
             while len(self._kept_out) > KEPT_OUT:
                 self._kept_out.popitem(last=False)
 
-    def _is_kept_out(self, identity: Hashable) -> bool:
-        if identity not in self._kept_out:
-            return False
+    @property
+    def shuts_out(self) -> bool:
+        """Whether anybody was told to stay out."""
+        return bool(self._kept_out)
+
+    def shut_out(self, identity: Hashable) -> Refusal | None:
+        """The refusal of a client that was told to stay out, once; it is counted."""
         with self._lock:
-            return self._kept_out.pop(identity, self) is None
+            if self._kept_out.pop(identity, self) is not None:
+                return None
+        self._manager.count_refusal("stay_out")
+        return Refusal("stay_out", 204)
 
     @property
     def claimed(self) -> int:

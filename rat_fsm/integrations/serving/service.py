@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
+
+from rat_fsm.errors import InvalidArgument, InvalidArgumentType
 from rat_fsm.integrations.serving.connection import Connection
-from rat_fsm.integrations.serving.draining import Drainer, Member
+from rat_fsm.integrations.serving.draining import Drainer
 from rat_fsm.integrations.serving.gate import Gate, Refusal, refusal_for
 from rat_fsm.integrations.serving.signals import SignalChain
 from rat_fsm.integrations.serving.status import status_of
+from rat_fsm.log.eventlog import EventLog
 from rat_fsm.runtime.arguments import check_limit, check_positive
 from rat_fsm.runtime.defaults import generate_connection_id
 from rat_fsm.runtime.manager import ConnectionManager
@@ -20,6 +25,8 @@ from rat_fsm.runtime.requests import DrainRequests
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rat_fsm.integrations.doctor import Report
+    from rat_fsm.integrations.serving.member import Member
     from rat_fsm.runtime.shutdown import ShutdownReport
 
 # A cleanup without stale connections only lets go of what was ended through the log.
@@ -33,6 +40,8 @@ class Service:
     Args:
         manager: where connections are recorded; None makes one that refuses nobody and ends
             nothing.
+        log: where that one records: a log, or the URL of one that is opened when serving starts;
+            closed when it ends. None keeps it in memory.
         max_per_client: how many connections one client may have open, None for any number.
         activity_interval: seconds between records of what was sent; 0 records each message.
         drain_timeout: seconds that connections have to end by themselves in a drain.
@@ -47,13 +56,16 @@ class Service:
         self,
         manager: ConnectionManager | None,
         *,
+        log: EventLog | str | Path | None = None,
         max_per_client: int | None,
         activity_interval: float,
         drain_timeout: float,
         lame_duck: float,
         signals: bool,
     ) -> None:
+        _check_places(manager, log)
         self._given = manager
+        self._log = log
         self._interval = check_positive(activity_interval, "activity_interval", zero=True)
         self._timeout = check_positive(drain_timeout, "drain_timeout", zero=True)
         self._lame_duck = check_positive(lame_duck, "lame_duck", zero=True)
@@ -64,13 +76,28 @@ class Service:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._requests: DrainRequests | None = None
         self._drainer: Drainer | None = None
+        self._report: Report | None = None
+        self._recording: _Recording | None = None
         self.members: set[Member] = set()
-        self._adopt(manager or _unlimited())
 
-    def _adopt(self, manager: ConnectionManager) -> None:
-        self.manager = manager
-        self.gate = Gate(manager, self._most)
-        self.meters = Meters(manager.log, manager.clock, self._interval)
+    @property
+    def recording(self) -> _Recording:
+        """What connections are recorded with, opened at the first use."""
+        if self._recording is None:
+            manager = self._given or _unlimited(self._log)
+            meters = Meters(manager.log, manager.clock, self._interval)
+            self._recording = _Recording(manager, meters, Gate(manager, self._most))
+        return self._recording
+
+    @property
+    def manager(self) -> ConnectionManager:
+        """Where connections are recorded."""
+        return self.recording.manager
+
+    @property
+    def gate(self) -> Gate:
+        """Who is let in."""
+        return self.recording.gate
 
     @property
     def ready(self) -> bool:
@@ -93,32 +120,56 @@ class Service:
         """Whether SIGTERM starts a drain here."""
         return self._chain is not None and self._chain.installed
 
-    def start(self) -> None:
-        """Begins on the running loop: hears signals and requests. Idempotent."""
+    def start(self) -> bool:
+        """Begins on the running loop: hears signals and requests; False where it has begun."""
         loop = asyncio.get_running_loop()
         if loop is self._loop:
-            return
+            return False
         self._loop, self._drainer = loop, None
         self.members.clear()  # of a loop that is gone
         if self._given is None and (self.manager.closed or self.manager.draining):
-            self._adopt(_unlimited())  # served again, as in tests
+            self._recording = None  # served again, as in tests
         if self._chain is not None:
             self._chain.install(loop)
         if self.manager.log.durability != "memory":
             self._requests = DrainRequests(self.manager.log, self._on_request)
             self._requests.start()
+        return True
+
+    @property
+    def log_place(self) -> str:
+        """Where connections are recorded, memory or shared; opens nothing."""
+        from rat_fsm.integrations.doctor import log_place
+
+        return log_place(self._given, self._log)
+
+    def check(self, scope: Any, application: Any) -> None:
+        """Looks what the server here will and will not do, and logs what should be known."""
+        from rat_fsm.integrations.doctor import check_running
+
+        self._report = check_running(
+            scope,
+            application,
+            drain_timeout=self._timeout,
+            lame_duck=self._lame_duck,
+            grace=None,
+            signals=self._chain is not None,
+            log=self.log_place,
+            per_client=self._most is not None,
+        )
 
     def open(
         self, kind: str, remote_addr: str, metadata: dict[str, Any], *, admitted: bool = False
     ) -> Connection | Refusal:
         """Registers a connection; a client that is ``admitted`` is never turned away."""
         name = generate_connection_id()
-        connection = Connection(self.manager, self.meters, name, kind)
+        meters = self.recording.meters
+        connection = Connection(self.manager, meters, name, kind)
         if self.manager.register_connection(
             name, remote_addr, connection, metadata, kind=kind, admitted=admitted
         ):
             return connection
-        self.meters.detach(name)
+        meters.detach(name)
         return refusal_for("draining" if self.manager.draining else self._cause())
 
     def _cause(self) -> str:
@@ -135,8 +186,12 @@ class Service:
 
     def begin_drain(self, requested_by: str) -> None:
         """Starts a drain, from any thread; does nothing before anything was served."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._drain, requested_by)
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.start_drain, requested_by)
+
+    def start_drain(self, requested_by: str) -> None:
+        """Starts a drain at once, on the serving loop."""
+        self._drain(requested_by)
 
     def _drain(self, requested_by: str) -> asyncio.Task[ShutdownReport]:
         if self._drainer is None:
@@ -162,14 +217,29 @@ class Service:
             self._requests = None
         if self._chain is not None:
             self._chain.restore()
-        self.meters.flush()
-        if self._given is None and not self.members:
-            self.manager.shutdown()
         self._loop = None
+        if self._recording is not None:
+            self._stop_recording(self._recording)
+
+    def _stop_recording(self, recording: _Recording) -> None:
+        recording.meters.flush()
+        recording.manager.flush_activity()
+        if self._given is not None:
+            return
+        if not self.members:  # what could not be ended must not look as if it had
+            recording.manager.shutdown()
+        if self._log is not None:
+            recording.manager.log.close()
 
     def _on_signal(self, name: str, then: Callable[[], None]) -> None:
         task = self._drain(name)
-        task.add_done_callback(lambda _: then())
+
+        def drained(done: asyncio.Task[ShutdownReport]) -> None:
+            if not done.cancelled() and done.exception() is not None:
+                _log.error("the drain failed", exc_info=done.exception())
+            then()  # the server ends all the same
+
+        task.add_done_callback(drained)
 
     def _on_insist(self) -> None:
         if self._drainer is not None:
@@ -180,8 +250,38 @@ class Service:
 
     def status(self) -> dict[str, Any]:
         """How it stands, as plain JSON."""
-        return status_of(self.manager, self._drainer, self._most)
+        found = {} if self._report is None else self._report.as_dict()
+        return {
+            **status_of(self.manager, self._drainer, self._most),
+            "server": found.get("facts", {}).get("server"),
+            "findings": found.get("findings", []),
+        }
 
 
-def _unlimited() -> ConnectionManager:
-    return ConnectionManager(None, CLEANUP_INTERVAL, stale_after=None)
+@attrs.frozen
+class _Recording:
+    """A manager, and what belongs to it."""
+
+    manager: ConnectionManager
+    meters: Meters
+    gate: Gate
+
+
+def _check_places(manager: object, log: object) -> None:
+    if manager is not None and not isinstance(manager, ConnectionManager):
+        raise InvalidArgumentType(
+            f"manager must be a ConnectionManager, not {type(manager).__name__}; "
+            "a log, or the URL of one, is given as log="
+        )
+    if log is not None and not isinstance(log, (EventLog, str, Path)):
+        raise InvalidArgumentType(
+            f"log must be an EventLog or the URL of one, not {type(log).__name__}"
+        )
+    if manager is not None and log is not None:
+        raise InvalidArgument("a manager has its log: give one of manager and log, not both")
+
+
+def _unlimited(log: EventLog | str | Path | None) -> ConnectionManager:
+    if log is not None and not isinstance(log, EventLog):
+        log = EventLog.open(log)
+    return ConnectionManager(None, CLEANUP_INTERVAL, log=log, stale_after=None)

@@ -81,7 +81,7 @@ class SignalChain:
             previous: Any = signal.getsignal(number)
             if previous is signal.SIG_IGN or previous is None:  # None: set by C code, unreachable
                 continue
-            if not isinstance(previous, ChainedHandler):
+            if previous is not self._handlers.get(number):
                 handler = ChainedHandler(previous, self._handle)
                 signal.signal(number, handler)
                 self._handlers[number] = handler
@@ -134,6 +134,8 @@ def _is_default(handler: Any) -> bool:
 
 
 def _waits_for_drain(handler: Any) -> bool:
+    if isinstance(handler, ChainedHandler):  # of another application here: both drain at once
+        return False
     return _is_default(handler) or is_uvicorns(handler)
 
 
