@@ -15,6 +15,8 @@ from benchmarks.machines import machines
 from benchmarks.measure import Scale, machine
 from benchmarks.replaying import opening, replay
 from benchmarks.report import show, write_json, write_markdown
+from benchmarks.serverload import server
+from benchmarks.serving import chunk, request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,6 +33,9 @@ ROWS: Final[Mapping[str, Callable[[Scale], list[Result]]]] = {
     "bytes": size,
     "threads": threads,
     "open": opening,
+    "chunk": chunk,
+    "request": request,
+    "server": server,
     "import": imports,
 }
 

@@ -15,6 +15,19 @@ if not (ROOT / "benchmarks" / "__main__.py").is_file():
     pytest.skip("the installed package has no benchmarks", allow_module_level=True)
 
 
+def test_a_quick_run_of_the_overhead(tmp_path: Path) -> None:
+    """The rows of the middleware measure, with a server where there is one."""
+    file = tmp_path / "b.json"
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--only", "chunk", "request"]
+    where = ["--json", str(file), "--directory", str(tmp_path)]
+    subprocess.run([*command, *where], cwd=ROOT, check=True, capture_output=True)
+    found = json.loads(file.read_text(encoding="utf-8"))["results"]
+    assert [(r["row"], r["unit"], r["budget"]) for r in found] == [
+        *[("chunk", "µs", 1.5)] * 2,
+        *[("request", "µs", 15)] * 2,
+    ]
+
+
 def test_a_quick_run_of_one_row_writes_what_it_measured(tmp_path: Path) -> None:
     """`python -m benchmarks --quick --only bytes` measures, and writes JSON and Markdown."""
     files = ["--json", str(tmp_path / "b.json"), "--markdown", str(tmp_path / "b.md")]
