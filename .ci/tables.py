@@ -23,6 +23,7 @@ STATISTICS: Final = {
     "total_retries_refused": "retries that the policy refused",
     "total_recoveries": "retrying connections that worked again",
     "connections_with_errors": "open connections that had an error",
+    "stalled_connections": "open connections whose client takes nothing",
     "average_response_time": "mean seconds from registered to activated, 0.0 before the first",
     "state_distribution": "open connections by state",
     "closed_by_reason": "ended connections by reason, the rest beyond 64 reasons under other",
@@ -34,9 +35,13 @@ STATISTICS: Final = {
 EXTRAS: Final = {
     "cli": "the command line",
     "server": "what the demo and the example servers run on",
+    "aiohttp": "the adapter for aiohttp",
+    "websockets": "the adapter for websockets",
     "testing": "the store contract's property tests; the virtual clock needs no extra",
     "bench": "the libraries that the benchmarks compare with",
     "all": "cli, server and testing",
+    "servers": "servers and frameworks that the adapters are tested on",
+    "browser": "the tests with a browser, where Chromium and its driver are installed",
     "dev": "everything to work on rat_fsm itself",
 }
 

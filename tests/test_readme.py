@@ -34,7 +34,7 @@ BLOCK: Final = re.compile(
 )
 COMMANDS_TO_RUN: Final = {
     "demo": "pip install '.[all]' && rat-fsm demo --duration 10",
-    "tests": "pip install '.[dev]' && python -m pytest -q -m \"not slow\"",
+    "tests": "pip install '.[dev]' && python -m pytest -q -n auto -m \"not slow\"",
 }
 
 
@@ -72,7 +72,7 @@ def test_every_block_runs(tmp_path: Path) -> None:
         result = subprocess.run(
             command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=30
         )
-        # server.py and relay.py do no more here than open a log, and leave it as a crash would.
+        # Some do no more here than open a log, and leave it as a crash would.
         told = [line for line in result.stderr.splitlines() if "did not end cleanly" not in line]
         assert (result.returncode, told) == (0, []), block.file
         assert result.stdout == (block.prints or ""), block.file
@@ -130,15 +130,15 @@ def test_links_lead_somewhere() -> None:
             assert (PROJECT / target).is_file(), target
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """The README's server in its last stage, run by uvicorn, and its port."""
-    write(tmp_path, only_files=True)
+@contextlib.contextmanager
+def serving(app: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """One of the README's applications, run by uvicorn, and its port."""
+    write(folder, only_files=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "uvicorn", "main:app", "--port", str(port), "--no-access-log"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", "uvicorn", app, "--port", str(port), "--no-access-log"]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield process, port
         finally:
@@ -166,19 +166,25 @@ def _connected(port: int) -> http.client.HTTPConnection:
             return connection
 
 
-def test_the_server_of_the_readme(
-    server: tuple[subprocess.Popen[str], int], tmp_path: Path
-) -> None:
-    """It streams, retries, gives up, and ends an open stream cleanly when it gets SIGTERM."""
-    process, port = server
-    with get(port, "/prices") as prices:
-        assert prices.read().count(b'data: {"price": 17}\n') == 3  # once, and two retries
-    with get(port, "/clock") as clock:
-        assert clock.readline() == b"retry: 2000\n"
+def test_the_first_server_of_the_readme(tmp_path: Path) -> None:
+    """It streams, and ends an open stream cleanly when it gets SIGTERM; its log is complete."""
+    with serving("live:app", tmp_path) as (process, port), get(port, "/clock") as clock:
+        assert clock.readline() == b"data: tick\n"
         process.send_signal(signal.SIGTERM)
-        clock.read()
-    report, _ = process.communicate(timeout=20)
-    assert re.fullmatch(r"ShutdownReport\(total=\d, .*complete=True\)\n", report)
-    stats = replay(f"sqlite:{tmp_path / 'server.db'}").stats.as_dict()
+        assert b"event: drain\n" in clock.read()
+        process.communicate(timeout=20)
+    model = replay(f"sqlite:{tmp_path / 'live.db'}")
+    assert model.stats.as_dict()["closed_by_reason"] == {"shutdown": 1}
+    assert (model.drain.phase, model.drain.requested_by) == ("stopped", "SIGTERM")
+
+
+def test_the_relay_of_the_readme(tmp_path: Path) -> None:
+    """It retries, gives up, and says so."""
+    with serving("relay:app", tmp_path) as (process, port):
+        with get(port, "/prices") as prices:
+            assert prices.read().count(b'data: {"price": 17}\n') == 3  # once, and two retries
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    stats = replay(f"sqlite:{tmp_path / 'relay.db'}").stats.as_dict()
     assert (stats["total_errors"], stats["total_retries"], stats["active_connections"]) == (3, 2, 0)
-    assert stats["closed_by_reason"] == {"app_error": 1, "shutdown": 1}
+    assert stats["closed_by_reason"] == {"app_error": 1}
