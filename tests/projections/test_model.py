@@ -698,3 +698,11 @@ def test_a_model_without_connections_has_statistics_too() -> None:
     """Of a lifecycle of one's own, all zero."""
     stats = ReadModel([ORDER]).stats.as_dict()
     assert (stats["state_distribution"], stats["active_connections"]) == ({}, 0)
+
+
+def test_stalls_that_are_told_twice_count_once() -> None:
+    """Also an end of a stall that never was: whatever is in the log folds."""
+    events = [Stalled(1.0), Stalled(2.0), Unstalled(3.0), Unstalled(4.0), Stalled(5.0)]
+    recorded = history(REGISTERED, Activated(), *events, CLOSING)
+    counts = [folded(recorded[: 2 + n]).totals.stalled for n in range(7)]
+    assert counts == [0, 1, 1, 0, 0, 1, 0]
