@@ -39,8 +39,11 @@ EXTRAS: Final = {
     "websockets": "the adapter for websockets",
     "testing": "the store contract's property tests; the virtual clock needs no extra",
     "bench": "the libraries that the benchmarks compare with",
+    "audit": "sealed checkpoints: Ed25519 signatures",
+    "export": "Parquet and Arrow",
     "all": "cli, server and testing",
     "servers": "servers and frameworks that the adapters are tested on",
+    "mining": "the tests with DuckDB, pandas and pm4py, which read what is exported",
     "browser": "the tests with a browser, where Chromium and its driver are installed",
     "dev": "everything to work on rat_fsm itself",
 }

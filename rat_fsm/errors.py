@@ -21,6 +21,7 @@ RatFsmError
     ├── WriterBusy (RuntimeError)       another process holds this writer's slot
     ├── WriterFenced (RuntimeError)     somebody else appended to this writer's chain
     ├── HistoryEvicted (LookupError)    a bounded memory log no longer holds it
+    ├── StreamNotFound (LookupError)    no stream of the log has this id
     ├── StoreUnreadable (OSError)       no such log, or no permission, or not a log
     ├── UnsupportedFormat (ValueError)  written by a newer rat_fsm
     └── DamagedFrame (ValueError)       a frame contradicts its header, its hash or its chain
@@ -156,6 +157,21 @@ class WriterFenced(LogError, RuntimeError):
 
 class HistoryEvicted(LogError, LookupError):
     """A bounded memory log has dropped the frames that were asked for."""
+
+
+class StreamNotFound(LogError, LookupError):
+    """No stream of a log has this id.
+
+    Attributes:
+        id: what was asked for.
+        near: ids of the log that look like it, the likeliest first.
+    """
+
+    def __init__(self, log: str, id: str, near: Sequence[str] = ()) -> None:
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        super().__init__(f"{log} has never heard of {id}{hint}")
+        self.id = id
+        self.near = tuple(near)
 
 
 class StoreUnreadable(LogError, OSError):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import platform
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -14,8 +12,10 @@ import click
 import msgspec
 
 from rat_fsm.cli.app import FOUND, Failure
+from rat_fsm.cli.loading import load
 from rat_fsm.cli.render import Screen
 from rat_fsm.cli.text import counted
+from rat_fsm.errors import RatFsmError
 from rat_fsm.integrations.doctor import (
     LEVELS,
     SERVERS,
@@ -102,17 +102,13 @@ def _inspected(target: str) -> Any:
 
     Whatever it prints while it is imported goes to stderr.
     """
-    module, _, attribute = target.partition(":")
-    if not module or not attribute:
-        raise Failure(f"{target!r} is not of the form module:app")
-    sys.path.insert(0, str(Path.cwd()))
     try:
+        app = load(target)
         with contextlib.redirect_stdout(sys.stderr):
-            app: Any = importlib.import_module(module)
-            for name in attribute.split("."):
-                app = getattr(app, name)
             application = inspect_application(app, target)
-    except (Exception, SystemExit) as problem:  # whatever the code of an application raises
+    except Exception as problem:  # whatever the code of an application raises
+        if isinstance(problem, RatFsmError):
+            raise
         raise Failure(f"cannot import {target}: {_told(problem)}") from problem
     finally:
         for log in open_logs():  # an application may open its log when it is imported

@@ -13,12 +13,13 @@ import click
 import msgspec
 
 from rat_fsm.cli.app import FOUND
-from rat_fsm.cli.reading import opened, progress
+from rat_fsm.cli.reading import progress
 from rat_fsm.cli.render import Screen, name_of, style_of
 from rat_fsm.cli.text import counted, seconds, size, without_credentials
 from rat_fsm.cli.watch import Watch, open_for
 from rat_fsm.cli.words import joined
 from rat_fsm.errors import WriterBusy
+from rat_fsm.replay.sources import opened
 from rat_fsm.runtime.arguments import check_positive
 from rat_fsm.runtime.escaping import escape
 from rat_fsm.runtime.requests import actor_name, open_as_operator, request_drain

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from rat_fsm.cli.app import Finding
-from rat_fsm.cli.lives import history_of, lives_of
-from rat_fsm.cli.reading import opened, progress
+from rat_fsm.cli.reading import progress
 from rat_fsm.cli.render import Screen, name_of, style_of
 from rat_fsm.cli.text import clock, counted, date, duration, moment, size
 from rat_fsm.cli.words import (
@@ -22,10 +21,12 @@ from rat_fsm.cli.words import (
 )
 from rat_fsm.codec import encode_recorded
 from rat_fsm.events import ActivityRecorded
+from rat_fsm.replay.lives import history_of, lives_of
+from rat_fsm.replay.sources import opened
 
 if TYPE_CHECKING:
-    from rat_fsm.cli.lives import Life, Step
     from rat_fsm.cli.render import Cell
+    from rat_fsm.replay.lives import Life, Step
     from rat_fsm.stores.port import Store
 
 _EVENT: Final = 17

@@ -6,17 +6,18 @@ import contextlib
 import signal
 from collections import deque
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from rat_fsm.cli.reading import last_frame, new_model, opened
+from rat_fsm.cli.moments import PositionType
 from rat_fsm.cli.render import Screen
 from rat_fsm.cli.text import clock, date, moment
 from rat_fsm.cli.words import describe, label, style_of_event
 from rat_fsm.codec import MAX_EVENTS, encode_recorded
 from rat_fsm.events import Position
 from rat_fsm.log.subscription import Subscription, events_after, read_recorded
+from rat_fsm.replay.sources import last_frame, new_model, opened
 from rat_fsm.stores.port import StoredFrame
 
 if TYPE_CHECKING:
@@ -27,21 +28,6 @@ if TYPE_CHECKING:
 
 WIDEST_ID: Final = 36  # a UUID
 _EVENT: Final = 18  # node.drain_started; connections need one less
-
-
-class PositionType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
-    """A position as it is printed, ``frame.offset``; a frame alone means the whole of it."""
-
-    name = "position"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Position:
-        """Reads it, or refuses it as click does."""
-        frame, dot, offset = str(value).partition(".")
-        if not frame.isdecimal() or (dot and not offset.isdecimal()):
-            self.fail(f"{value!r} is neither a position, such as 12.3, nor a frame", param, ctx)
-        return Position(int(frame), int(offset) if dot else MAX_EVENTS)
 
 
 @click.command("log")

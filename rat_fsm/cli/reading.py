@@ -1,4 +1,4 @@
-"""Opens a log for reading and hands out what is in it, with a progress bar where it takes long."""
+"""Shows how far the reading of a log has come, where it takes long."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ import contextlib
 from threading import Timer
 from typing import TYPE_CHECKING, Final
 
-from rat_fsm.errors import InvalidArgument
-from rat_fsm.lifecycles import CONNECTION, NODE
-from rat_fsm.projections.model import ReadModel
-from rat_fsm.stores import open_store
-from rat_fsm.stores.port import SupportsMentions
+from rat_fsm.replay.sources import last_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,40 +16,6 @@ if TYPE_CHECKING:
     Advance = Callable[[int], None]
 
 PATIENCE: Final = 1.0
-
-
-@contextlib.contextmanager
-def opened(url: str) -> Iterator[Store]:
-    """The store at a URL, for reading.
-
-    Raises:
-        InvalidArgument: it is in the memory of some process.
-        StoreUnreadable, UnsupportedFormat: see `open_store`.
-    """
-    if url == "memory:":
-        raise InvalidArgument("a memory: log cannot be read from outside its process")
-    store = open_store(url)
-    try:
-        yield store
-    finally:
-        store.close()
-
-
-def new_model() -> ReadModel:
-    """An empty read model that knows the lifecycles of rat_fsm."""
-    return ReadModel((CONNECTION, NODE))
-
-
-def last_frame(store: Store) -> int:
-    """The position of the last frame, 0 where there is none."""
-    return max((head.position for head in store.heads().values()), default=0)
-
-
-def mentioning(store: Store, needle: bytes) -> Iterator[StoredFrame]:
-    """The frames whose body contains some bytes, found by the store itself where it can."""
-    if isinstance(store, SupportsMentions):
-        return store.mentioning(needle)
-    return (stored for stored in store.read() if needle in stored.frame.body)
 
 
 @contextlib.contextmanager

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from rat_fsm.cli.reading import frames, new_model, opened
+from rat_fsm.cli.reading import frames
 from rat_fsm.cli.render import Screen, name_of, style_of
 from rat_fsm.cli.text import counted, moment, seconds, size
 from rat_fsm.cli.words import joined
 from rat_fsm.codec import decode, no_collection
 from rat_fsm.errors import InvalidArgument
+from rat_fsm.replay.sources import new_model, opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

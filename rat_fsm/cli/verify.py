@@ -11,11 +11,12 @@ import click
 import msgspec
 
 from rat_fsm.cli.app import FOUND
-from rat_fsm.cli.reading import last_frame, opened, progress
+from rat_fsm.cli.reading import progress
 from rat_fsm.cli.render import Screen, name_of
 from rat_fsm.cli.text import counted
 from rat_fsm.errors import DamagedFrame, InvalidArgument, StoreUnreadable
 from rat_fsm.log.heads import head_path, keep_heads, read_heads, verify_log
+from rat_fsm.replay.sources import last_frame, opened
 
 if TYPE_CHECKING:
     from rat_fsm.log.heads import Problem, VerifyReport

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from rat_fsm.cli.reading import mentioning, new_model
 from rat_fsm.codec import decode, no_collection
 from rat_fsm.errors import StoreUnreadable, WriterBusy
 from rat_fsm.events import Started
 from rat_fsm.projections.drain import drain_of
 from rat_fsm.projections.record import NodeRecord
+from rat_fsm.replay.sources import mentioning, new_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -134,8 +134,8 @@ def test_an_application_without_the_middleware(folder: Path) -> None:
             "cannot import {}:missing: AttributeError: module '{}' has no attribute 'missing'",
         ),
         ("{}:asyncio", "{}:asyncio is no ASGI application, but a module"),
-        ("{}", "'{}' is not of the form module:app"),
-        (":app", "':app' is not of the form module:app"),
+        ("{}", "'{}' is not of the form module:NAME"),
+        (":app", "':app' is not of the form module:NAME"),
     ],
 )
 def test_an_application_that_is_none(folder: Path, target: str, error: str) -> None:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from rat_fsm import EventLog, read_events, replay
-from rat_fsm.cli.reading import opened
 from rat_fsm.cli.watch import Watch
 from rat_fsm.events import DrainRequested, Registered
+from rat_fsm.replay.sources import opened
 from rat_fsm.runtime.requests import OPERATOR
 from tests.cli.logs import ESCAPED, HOSTILE, a_life, change, finish, plain, run, start, write
 from tests.drainers import Server, serving

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import attrs
 import pytest
 
-from rat_fsm.cli.reading import mentioning, opened
 from rat_fsm.events import (
     Activated,
     ActivityRecorded,
@@ -21,6 +20,7 @@ from rat_fsm.events import (
 )
 from rat_fsm.lifecycles import CONNECTION
 from rat_fsm.log import EventLog
+from rat_fsm.replay.sources import mentioning, opened
 from rat_fsm.stores.port import SupportsMentions
 from rat_fsm.table import Lifecycle
 from tests.cli.logs import ESCAPED, HOSTILE, Writer, a_life, change, plain, run, write

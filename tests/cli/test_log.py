@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from rat_fsm.cli.log import closed_by_signals
-from rat_fsm.cli.reading import new_model, opened
 from rat_fsm.codec import encode_recorded
 from rat_fsm.events import Activated, ErrorRecorded, Registered
 from rat_fsm.log import EventLog
 from rat_fsm.log.subscription import Subscription
+from rat_fsm.replay.sources import new_model, opened
 from tests.cli.logs import (
     ESCAPED,
     HOSTILE,

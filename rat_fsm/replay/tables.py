@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import msgspec
 
-from rat_fsm.cli.reading import mentioning, new_model
 from rat_fsm.codec import decode
 from rat_fsm.events import Started
 from rat_fsm.lifecycles import CONNECTION, NODE
+from rat_fsm.replay.sources import mentioning, new_model
 from rat_fsm.table import fingerprint_of
 
 if TYPE_CHECKING:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import msgspec
 
-from rat_fsm.cli.reading import mentioning, new_model
-from rat_fsm.cli.tables import Tables
 from rat_fsm.codec import decode
 from rat_fsm.events import (
     ActivityRecorded,
@@ -19,12 +17,14 @@ from rat_fsm.events import (
     RetryScheduled,
     Stream,
 )
+from rat_fsm.replay.sources import mentioning, new_model
+from rat_fsm.replay.tables import Tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rat_fsm.cli.tables import Table
     from rat_fsm.codec import Decoded
+    from rat_fsm.replay.tables import Table
     from rat_fsm.stores.port import Store
 
 

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 from collections.abc import Iterable
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rat_fsm.codec import add_states, decode, judged_by, no_collection
-from rat_fsm.errors import InvalidArgument, InvalidArgumentType
+from rat_fsm.errors import InvalidArgumentType
 from rat_fsm.events import Position, Recorded, Started, to_micros
-from rat_fsm.lifecycles import CONNECTION, NODE
 from rat_fsm.log.eventlog import EventLog
 from rat_fsm.log.subscription import read_recorded
 from rat_fsm.projections.model import ReadModel
+from rat_fsm.replay.sources import check_moment, known_lifecycles
 from rat_fsm.stores import open_store
 from rat_fsm.stores.port import Store
 
 if TYPE_CHECKING:
+    import datetime
     from collections.abc import Iterator, Mapping, Sequence
 
     from rat_fsm.codec import Decoded
@@ -51,11 +51,12 @@ def replay(
         HistoryEvicted: a bounded memory log no longer holds the beginning.
         StoreUnreadable, UnsupportedFormat, DamagedFrame: the log cannot be read.
     """
-    check_until(until)
+    if until is not None:
+        check_moment(until)
     if isinstance(source, EventLog):
         known = source.read_model.lifecycles.values() if lifecycles is None else lifecycles
         return _replay_store(source.store, until, writer or source.writer, known)
-    model_of = _known(lifecycles)
+    model_of = known_lifecycles(lifecycles)
     if isinstance(source, (str, Path)):
         store = open_store(source)
         try:
@@ -92,26 +93,7 @@ def read_events(
         StoreUnreadable, UnsupportedFormat, DamagedFrame: the log cannot be read.
     """
     with contextlib.closing(open_store(url)) as store:
-        yield from read_recorded(store, ReadModel(_known(lifecycles)), after)
-
-
-def _known(lifecycles: Iterable[Lifecycle] | None) -> tuple[Lifecycle, ...]:
-    """The lifecycles to read with; NODE is always among them, as in every log."""
-    if lifecycles is None:
-        return (CONNECTION, NODE)
-    given = tuple(lifecycles)
-    return given if any(lc.name == NODE.name for lc in given) else (*given, NODE)
-
-
-def check_until(until: Any) -> None:
-    """Refuses a moment that is neither a position nor an aware datetime."""
-    if isinstance(until, datetime.datetime):
-        if until.tzinfo is None:
-            raise InvalidArgument("until has no time zone; say for example until.astimezone()")
-    elif until is not None and not isinstance(until, Position):
-        raise InvalidArgumentType(
-            f"until must be a Position or an aware datetime, not {type(until).__name__}"
-        )
+        yield from read_recorded(store, ReadModel(known_lifecycles(lifecycles)), after)
 
 
 def _replay_store(
