@@ -72,7 +72,8 @@ class RetryScheduled:
     """Retry number ``attempt`` will follow after ``delay`` seconds.
 
     ``draw`` is the random number (0..1) behind the delay, None where none was drawn; ``cap`` is
-    the highest delay the policy allowed, in seconds.
+    the highest delay the policy allowed, in seconds; ``policy`` is what `RetryPolicy.as_dict`
+    said of the one that decided, empty where nobody recorded it.
     """
 
     attempt: int
@@ -80,13 +81,18 @@ class RetryScheduled:
     draw: float | None
     cap: float
     category: str
+    policy: dict[str, Any] = attrs.field(factory=dict)
 
 
 @attrs.frozen
 class RetryRefused:
-    """No retry follows; ``cause`` ∈ exhausted, not_retryable, committed, retry_after_too_long."""
+    """No retry follows; ``cause`` ∈ exhausted, not_retryable, committed, retry_after_too_long.
+
+    ``policy`` is what `RetryPolicy.as_dict` said of the one that decided, as in RetryScheduled.
+    """
 
     cause: str
+    policy: dict[str, Any] = attrs.field(factory=dict)
 
 
 @attrs.frozen

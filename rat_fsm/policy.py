@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Jitter = Callable[[int, float | None, "Drawn"], float]
 # The largest power of two a float holds: comparing with it refuses inf, nan and longer integers.
 HIGHEST: Final = 2.0**1023
+CUSTOM: Final = "custom"
 
 
 @attrs.frozen
@@ -148,6 +149,20 @@ class RetryPolicy:
     def needs_draw(self) -> bool:
         """Whether `decide` wants a random number."""
         return self.jitter != "none"
+
+    def as_dict(self) -> dict[str, Any]:
+        """What a log keeps of it, as plain JSON.
+
+        A callable jitter is ``custom``. Rules are left out: a log holds what they answered.
+        """
+        return {
+            "max_retries": self.max_retries,
+            "base_delay": self.base_delay,
+            "max_delay": self.max_delay,
+            "jitter": self.jitter if isinstance(self.jitter, str) else CUSTOM,
+            "retry_after_cap": self.retry_after_cap,
+            "resumable": self.resumable,
+        }
 
     def classify(self, error: BaseException | str) -> Classified:
         """The category of an error and whether it is retryable, the policy's rules first."""

@@ -34,9 +34,9 @@ CONNECTION_TABLE: Table = {
     "RetryScheduled": (
         "connecting, active, retrying",
         "retrying",
-        "attempt, delay, draw, cap, category",
+        "attempt, delay, draw, cap, category, policy",
     ),
-    "RetryRefused": ("connecting, active, retrying", UNCHANGED, "cause"),
+    "RetryRefused": ("connecting, active, retrying", UNCHANGED, "cause, policy"),
     "Recovered": ("retrying", "active", "attempts"),
     "RetriesReset": ("active, retrying", "active", ""),
     "Stalled": ("active", UNCHANGED, "waited"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -295,3 +296,11 @@ def test_policies_are_values() -> None:
     assert RetryPolicy(max_retries=0, retry_after_cap=0).max_retries == 0
     assert RetryPolicy(rules=[(OSError, "mine", True)]).rules == ((OSError, "mine", True),)
     assert RetryPolicy(rules=[(OSError, "mine", True)]).classify(RESET) == ("mine", True)
+
+
+@given(policies())
+def test_a_policy_can_be_made_again_from_what_a_log_keeps(policy: RetryPolicy) -> None:
+    """All but its rules, and a jitter of one's own, of which it says only that it is one."""
+    assert RetryPolicy(**msgspec.json.decode(msgspec.json.encode(policy.as_dict()))) == policy
+    mine = RetryPolicy(jitter=lambda *_: 1.0, rules=[(OSError, "mine", True)])
+    assert mine.as_dict() == {**RetryPolicy().as_dict(), "jitter": "custom"}

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from rat_fsm.core import ResetRetries, Retry
 from rat_fsm.core import decide as core_decide
 from rat_fsm.errors import LogClosed, LogUnavailable, Refused
@@ -71,6 +73,7 @@ class ErrorRecovery:
             resumable=resumable,
             rules=tuple(rules),
         )
+        self._told = self.policy.as_dict()
         self._random = random or _system_random()
         self._book: _LogBook | _MemoryBook = _MemoryBook() if log is None else _LogBook(log)
         self.retry_counts: Mapping[str, int] = self._book.counts
@@ -99,13 +102,14 @@ class ErrorRecovery:
         draw = self._random() if self.policy.needs_draw else None
 
         def outcome(stream: ConnectionView) -> RetryScheduled | RetryRefused:
-            return self.policy.decide(
+            decided = self.policy.decide(
                 error,
                 attempts=stream.retries,
                 draw=draw,
                 previous=stream.delay,
                 committed=stream.bytes_sent > 0,
             )
+            return attrs.evolve(decided, policy=self._told)
 
         return self._book.retry(connection_id, outcome)
 

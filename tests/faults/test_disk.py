@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from rat_fsm import ConnectionManager, EventLog, read_events, replay
 from rat_fsm.errors import LogUnavailable, OutcomeUnknown, WriterFenced
 from rat_fsm.events import Activated, ActivityRecorded, Registered
-from rat_fsm.log.heads import verify_log
+from rat_fsm.log.verifying import verify_log
 from rat_fsm.stores import open_store
 from rat_fsm.stores.memory import MemoryStore
 from tests.faulty import FaultyStore
@@ -128,6 +128,7 @@ def test_flush_says_at_once_that_the_store_fails(
     log.close()
 
 
+@pytest.mark.timeout(240)  # it fills the whole bound of what may wait
 def test_while_the_store_is_away_managers_answer_false_and_ends_still_fit() -> None:
     """Past the bound nothing new is taken, and what was open can still end."""
     store = FaultyStore(MemoryStore(max_events=10_000_000))

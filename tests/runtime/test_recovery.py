@@ -46,7 +46,8 @@ def test_an_error_that_is_not_retryable_is_not_retried(*, with_log: bool) -> Non
     assert recovery.get_retry_delay("a") == 1.0
     manager.log.flush()
     refused = [r.event for r in manager.log.read() if isinstance(r.event, RetryRefused)]
-    assert refused == ([RetryRefused("not_retryable")] if with_log else [])
+    expected = RetryRefused("not_retryable", recovery.policy.as_dict())
+    assert refused == ([expected] if with_log else [])
 
 
 def test_an_unknown_connection_is_never_retried_on_a_log() -> None:
@@ -74,9 +75,17 @@ def test_the_drawn_delay_is_recorded_and_never_drawn_again() -> None:
     assert recovery.get_retry_delay("a") == 1.0
     manager.log.flush()
     scheduled = [r.event for r in manager.log.read() if isinstance(r.event, RetryScheduled)]
+    policy = {
+        "max_retries": 3,
+        "base_delay": 1.0,
+        "max_delay": 30.0,
+        "jitter": "full",
+        "retry_after_cap": 120.0,
+        "resumable": True,
+    }
     assert scheduled == [
-        RetryScheduled(1, 0.25, 0.25, 30.0, "network_error"),
-        RetryScheduled(2, 1.0, 0.5, 30.0, "network_error"),
+        RetryScheduled(1, 0.25, 0.25, 30.0, "network_error", policy),
+        RetryScheduled(2, 1.0, 0.5, 30.0, "network_error", policy),
     ]
     assert replay(manager.log).retry.delay("a") == 1.0
 
