@@ -41,6 +41,7 @@ EXTRAS: Final = {
     "bench": "the libraries that the benchmarks compare with",
     "audit": "sealed checkpoints: Ed25519 signatures",
     "export": "Parquet and Arrow",
+    "diagrams": "drawings by Graphviz, where its program `dot` is installed; ours need nothing",
     "all": "cli, server and testing",
     "servers": "servers and frameworks that the adapters are tested on",
     "mining": "the tests with DuckDB, pandas and pm4py, which read what is exported",

@@ -41,7 +41,18 @@ IMPURE_BUILTINS: Final = frozenset(
     {"__import__", "breakpoint", "eval", "exec", "input", "open", "print"}
 )
 EXTRAS: Final = frozenset(
-    {"aiohttp", "click", "hypothesis", "rich", "starlette", "uvicorn", "websockets"}
+    {
+        "aiohttp",
+        "click",
+        "cryptography",
+        "graphviz",
+        "hypothesis",
+        "pyarrow",
+        "rich",
+        "starlette",
+        "uvicorn",
+        "websockets",
+    }
 )
 
 

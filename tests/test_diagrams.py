@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree as ET
@@ -16,9 +21,14 @@ from transitions.extensions import GraphMachine
 
 from rat_fsm.diagrams import dot, mermaid, svg
 from rat_fsm.diagrams.__main__ import files, main
-from rat_fsm.diagrams.arrows import arrows, staying, visible
+from rat_fsm.diagrams.chart import Arrow, Chart, Line, Machine, Place, _time, chart, visible
+from rat_fsm.diagrams.graphviz import graphviz_svg
 from rat_fsm.diagrams.layout import LINE, Layout, layout, text_width
+from rat_fsm.errors import InvalidArgument
 from rat_fsm.lifecycles import CONNECTION, NODE
+from rat_fsm.replay.tables import read_table
+from rat_fsm.replay.traffic import Stays, Traffic
+from rat_fsm.runtime.escaping import escape
 from rat_fsm.table import Lifecycle
 
 DIAGRAMS: Final = Path(__file__).parent.parent / "diagrams"
@@ -66,6 +76,42 @@ SMALL: Final = Lifecycle(
         [Returned, "open", "end"],
     ],
 )
+
+
+@attrs.frozen
+class Slipped:
+    """Leads where nobody was."""
+
+
+LOST: Final = Lifecycle(
+    "small",
+    states=("open", "end", "lost"),
+    final={"end"},
+    transitions=[
+        [Gone, "new", "open"],
+        [Noted, "open", None],
+        [Back, ["open", "lost"], "end"],
+        [Returned, "open", "end"],
+        [Slipped, "open", "lost"],
+    ],
+)
+TRAFFIC: Final = Traffic(
+    "small",
+    "new",
+    {
+        "open": Stays(1200, 2, 0.25, 90.0),
+        "end": Stays(1198, 0, None, None),
+        "lost": Stays(0, 0, None, None),
+    },
+    LOST.final,
+    dict(zip(LOST.rows(), [1200, 0, 300, 0, 0, 0], strict=True)),
+    begun=1200,
+    ended=1198,
+    open=2,
+    illegal=3,
+    unknown=0,
+)
+NOWHERE: Final = dict.fromkeys(CONNECTION.states, Stays(5, 0, None, None))
 
 
 def test_mermaid() -> None:
@@ -158,20 +204,47 @@ def lifecycles(draw: st.DrawFn) -> Lifecycle:
     return chain(*names, back=tuple(pair for pair in pairs if pair[0] != last))
 
 
-@given(lifecycles())
-def test_svg_is_sound_whatever_the_names(lifecycle: Lifecycle) -> None:
+@st.composite
+def counted(draw: st.DrawFn) -> Traffic:
+    """What streams may have done in such a chain; the numbers need not agree with each other."""
+    lifecycle = draw(lifecycles())
+    count, seconds = st.sampled_from([0, 0, 1, 12_345]), st.sampled_from([0.0, 0.5, 1e9])
+    stays = st.builds(Stays, count, count, st.none() | seconds, st.none() | seconds)
+    return Traffic(
+        draw(NAMES),
+        lifecycle.initial,
+        {state: draw(stays) for state in lifecycle.states},
+        lifecycle.final,
+        {edge: draw(count) for edge in lifecycle.rows()},
+        *(draw(st.tuples(*[count] * 5))),
+    )
+
+
+MACHINES: Final = lifecycles() | counted()
+LINES: Final = {"name", "note", "stay"}
+
+
+@given(MACHINES)
+def test_svg_is_sound_whatever_the_names(machine: Machine) -> None:
     """Any lifecycle gives XML in which every name is plain text."""
-    assert {visible(state) for state in lifecycle.states} <= set(shown(svg(lifecycle)))
+    assert {visible(state) for state in machine.states} <= set(shown(svg(machine)))
+
+
+@given(MACHINES)
+def test_no_drawing_holds_what_a_terminal_obeys(machine: Machine) -> None:
+    """So that each may be printed as it is."""
+    for draw in (mermaid, dot, svg):
+        assert all(escape(line) == line for line in draw(machine).split("\n"))
 
 
 def rectangles(placed: Layout) -> list[tuple[float, float, float, float]]:
     """Where a drawing has boxes and labels: left, top, right, bottom."""
     found = [(b.x, b.y, b.x + b.width, b.y + b.height) for b in placed.boxes]
     middle = placed.boxes[-1].x + placed.boxes[-1].width / 2
-    labels = [(n, middle + 10, 1.0, texts) for n, texts in placed.straight.items()]
+    labels = [(n, middle + 10, 1.0, arrow.labels) for n, arrow in placed.straight.items()]
     for lane in placed.lanes:
         side = 1.0 if lane.forward else -1.0
-        labels.append((lane.gap, lane.x + side * 8, side, lane.labels))
+        labels.append((lane.gap, lane.x + side * 8, side, lane.arrow.labels))
     for gap, x, side, texts in labels:
         above, below = placed.boxes[gap - 1], placed.boxes[gap]
         centre, high = (above.y + above.height + below.y) / 2, len(texts) * LINE / 2
@@ -180,10 +253,10 @@ def rectangles(placed: Layout) -> list[tuple[float, float, float, float]]:
     return found
 
 
-@given(lifecycles())
-def test_nothing_overlaps(lifecycle: Lifecycle) -> None:
+@given(MACHINES)
+def test_nothing_overlaps(machine: Machine) -> None:
     """Boxes and labels stand apart from each other, within the picture."""
-    placed = layout(lifecycle)
+    placed = layout(chart(machine))
     found = rectangles(placed)
     for one, other in itertools.combinations(found, 2):
         apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
@@ -193,18 +266,178 @@ def test_nothing_overlaps(lifecycle: Lifecycle) -> None:
     )
 
 
-@given(lifecycles())
-def test_every_edge_is_drawn_once(lifecycle: Lifecycle) -> None:
+@given(MACHINES)
+def test_the_lines_of_a_state_stand_below_each_other(machine: Machine) -> None:
+    """All that is written in a box has a line of its own, and is within it."""
+    drawing = ET.fromstring(svg(machine))  # noqa: S314 - ours
+    inside = [x for x in drawing.iter(f"{SVG}text") if LINES & set(x.get("class", "").split())]
+    heights = [float(x.get("y", "")) for x in inside]
+    boxes = [box for box in layout(chart(machine)).boxes if box.place is not None]
+    places = [box.place for box in boxes if box.place is not None]
+    for box, place in zip(boxes, places, strict=True):
+        count = 1 + len(place.notes) + len(place.lines)
+        mine, heights = heights[:count], heights[count:]
+        assert all(b - a >= LINE - 1 for a, b in itertools.pairwise(mine))
+        assert box.y + 12 <= mine[0] <= mine[-1] <= box.y + box.height - 4
+    assert heights == []
+
+
+@given(MACHINES)
+def test_every_edge_is_drawn_once(machine: Machine) -> None:
     """Straight arrows, lanes and the lines inside states are all the edges of the table."""
-    placed = layout(lifecycle)
-    order = [lifecycle.initial, *lifecycle.states]
-    drawn = [(order[n - 1], order[n], labels) for n, labels in placed.straight.items()]
-    drawn += [(order[s], order[x.dest], x.labels) for x in placed.lanes for s in x.sources]
-    drawn += [(box.state, box.state, box.lines) for box in placed.boxes if box.lines]
-    expected = [(arrow.source, arrow.dest, arrow.labels) for arrow in arrows(lifecycle)]
-    stays = {state: staying(lifecycle, state) for state in lifecycle.states}
-    expected += [(state, state, labels) for state, labels in stays.items() if labels]
-    assert sorted(drawn) == sorted(expected)
+    placed = layout(chart(machine))
+    order = [machine.initial, *machine.states]
+    drawn = [(order[n - 1], order[n], arrow.labels) for n, arrow in placed.straight.items()]
+    drawn += [(order[s], order[x.dest], x.arrow.labels) for x in placed.lanes for s in x.sources]
+    places = [box.place for box in placed.boxes if box.place is not None]
+    drawn += [(place.state, place.state, (line.text,)) for place in places for line in place.lines]
+    names = [(a, b, label.partition(" ")[0]) for a, b, labels in drawn for label in labels]
+    edges = [(source, dest, tag.partition(".")[2]) for tag, source, dest in machine.rows()]
+    assert sorted(names) == sorted(edges)
+
+
+def test_the_chart_of_traffic() -> None:
+    """Counts stand beside events, stays in states; what never happened has arrows of its own."""
+    assert chart(TRAFFIC) == Chart(
+        name="small",
+        title="small: 1,200 begun, 1,198 ended, 2 open, 3 illegal",
+        initial="new",
+        places=(
+            Place(
+                "open",
+                (Line("noted 0", used=False),),
+                ("entered 1,200, now 2", "median 250 ms, p90 1.5 min"),
+            ),
+            Place("end", (), ("entered 1,198",), final=True),
+            Place("lost", (), ("entered 0, now 0",), used=False),
+        ),
+        arrows=(
+            Arrow("new", "open", ("gone 1,200",), used=True, share=1.0),
+            Arrow("open", "end", ("back 300",), used=True, share=0.25),
+            Arrow("open", "end", ("returned 0",), used=False, share=0.0),
+            Arrow("open", "lost", ("slipped 0",), used=False, share=0.0),
+            Arrow("lost", "end", ("back 0",), used=False, share=0.0),
+        ),
+        counted=True,
+    )
+
+
+def test_mermaid_of_traffic() -> None:
+    """Unused arrows say so, unused states are dashed, and the title counts the streams."""
+    assert mermaid(TRAFFIC) == (
+        "---\n"
+        'title: "small: 1,200 begun, 1,198 ended, 2 open, 3 illegal"\n'
+        "---\n"
+        "stateDiagram-v2\n"
+        "    open : open\n"
+        "    open : entered 1,200, now 2<br>median 250 ms, p90 1.5 min<br>noted 0\n"
+        "    s1_ : end\n"
+        "    s1_ : entered 1,198\n"
+        "    lost : lost\n"
+        "    lost : entered 0, now 0\n"
+        "    [*] --> open : gone 1,200\n"
+        "    open --> s1_ : back 300\n"
+        "    open --> s1_ : never<br>returned 0\n"
+        "    open --> lost : never<br>slipped 0\n"
+        "    lost --> s1_ : never<br>back 0\n"
+        "    s1_ --> [*]\n"
+        "    classDef never fill:#ffffff,stroke:#6e7781,stroke-dasharray:5 4,color:#6e7781\n"
+        "    class lost never\n"
+    )
+
+
+def test_dot_of_traffic() -> None:
+    """Arrows are the thicker the more often they were taken, dashed and grey where never."""
+    lines = dot(TRAFFIC).splitlines()
+    grey = 'color="#6e7781", fontcolor="#6e7781"'
+    assert lines[1] == (
+        '    graph [label="small: 1,200 begun, 1,198 ended, 2 open, 3 illegal", labelloc=t];'
+    )
+    assert lines[8:11] == [
+        f'    "lost" [label="lost\\nentered 0, now 0", style="rounded,dashed", {grey}];',
+        '    "new" -> "open" [label="gone 1,200", penwidth=3.0];',
+        '    "open" -> "end" [label="back 300", penwidth=1.5];',
+    ]
+    assert lines[11] == f'    "open" -> "end" [label="returned 0", style=dashed, {grey}];'
+
+
+def test_svg_of_traffic() -> None:
+    """Used ways have a width, and what never happened stands back: one state, its text, three ways.
+
+    Ways to one state with the same events share a lane, but not with numbers of their own.
+    """
+    picture = svg(TRAFFIC)
+    widths = re.findall(r'<path class="way" .* style="stroke-width: ([\d.]+)"/>', picture)
+    assert widths == ["3.0", "1.6"]
+    kinds = Counter(re.findall(r'class="(\w+) never"', picture))
+    assert kinds == {"way": 3, "box": 1, "name": 1, "note": 1, "stay": 1}
+    alike = attrs.evolve(TRAFFIC, edges=dict.fromkeys(CONNECTION.rows(), 5), states=NOWHERE)
+    assert len(layout(chart(alike)).lanes) == len(layout(chart(CONNECTION)).lanes) + 1
+
+
+def test_a_duration_has_three_digits() -> None:
+    """In the largest unit that it fills."""
+    durations = {0.0: "0 ms", 0.0123456: "12.3 ms", 1.0: "1 s", 90.0: "1.5 min", 9e6: "2,500 h"}
+    assert {seconds: _time(seconds) for seconds in durations} == durations
+
+
+def test_a_definition_that_nobody_checked() -> None:
+    """What a log calls a definition is drawn, whatever it leaves out or leads back to."""
+    edges = [["a", "new", "x"], ["b.", "x", "new"], ["c", "x", "y"], ["d", "new", "new"]]
+    table = read_table({"name": "n", "initial": "new", "final": ["z"], "edges": edges})
+    drawn = [(arrow.source, arrow.dest, arrow.labels) for arrow in chart(table).arrows]
+    assert drawn == [("new", "x", ("a",)), ("x", "new", ("b.",)), ("x", "y", ("c",))]
+    assert {"x", "y", "a", "b.", "c"} <= set(shown(svg(table)))
+
+
+needs_graphviz = pytest.mark.skipif(
+    find_spec("graphviz") is None or shutil.which("dot") is None,
+    reason="Graphviz is not installed",
+)
+
+
+@needs_graphviz
+def test_graphviz_draws_the_same() -> None:
+    """Every state, event and number is in the picture that transitions lets Graphviz make."""
+    for machine in (CONNECTION, NODE, TRAFFIC):
+        texts = " ".join(shown(graphviz_svg(machine)))
+        drawn = chart(machine)
+        words = [drawn.title, *(label for arrow in drawn.arrows for label in arrow.labels)]
+        words += [text for p in drawn.places for text in (p.state, *p.notes)]
+        words += [line.text for place in drawn.places for line in place.lines]
+        assert [word for word in words if word not in texts] == []
+
+
+@needs_graphviz
+def test_graphviz_shows_hostile_names_as_text() -> None:
+    """No name is markup, an escape, a port or a keyword to Graphviz."""
+    names = (HOSTILE, 'x"', "a:b", "<hr>", "y\\", "node")
+    assert {visible(name) for name in names} <= set(shown(graphviz_svg(chain(*names))))
+
+
+@needs_graphviz
+def test_graphviz_without_its_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line says that the program is missing, and that we need none."""
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(InvalidArgument, match=r"Graphviz cannot draw: .*rat_fsm draws without it"):
+        graphviz_svg(CONNECTION)
+
+
+def test_graphviz_without_its_package(tmp_path: Path) -> None:
+    """The error names the extra, in an interpreter that has no such package."""
+    script = (
+        "import sys; sys.modules['graphviz'] = None\n"
+        "from rat_fsm.diagrams.graphviz import graphviz_svg\n"
+        "from rat_fsm.lifecycles import NODE\n"
+        "try: graphviz_svg(NODE)\n"
+        "except ImportError as problem: print(problem)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert (
+        result.stdout == "drawing with Graphviz needs an extra: pip install 'rat-fsm[diagrams]'\n"
+    )
 
 
 def test_the_diagrams_are_current() -> None:

@@ -27,10 +27,26 @@ COMMANDS: Final = {
     "demo": ("rat_fsm.cli.demo.command", "Record a real server with real clients, and replay it."),
     "log": ("rat_fsm.cli.log", "Print the events of a log, and follow it."),
     "history": ("rat_fsm.cli.history", "Tell what happened to one connection."),
+    "find": ("rat_fsm.cli.find", "Find connections by time, client, end, length, route or error."),
     "stats": ("rat_fsm.cli.stats", "Count connections, bytes, errors and how they ended."),
+    "replay": ("rat_fsm.cli.replay", "Show what was true at any moment, and who was connected."),
+    "step": ("rat_fsm.cli.step", "Step through a log, event by event, forward and back."),
+    "diff": ("rat_fsm.cli.diff", "Tell in what two logs, or two moments of one, differ."),
+    "what-if": ("rat_fsm.cli.what_if", "Ask what another policy, or other limits, would decide."),
+    "check": ("rat_fsm.cli.check", "Judge every stream by its lifecycle, or by a changed one."),
+    "diagram": (
+        "rat_fsm.cli.diagram",
+        "Draw a lifecycle, and what the streams of a log did in it.",
+    ),
+    "to-test": ("rat_fsm.cli.to_test", "Write a stream down as a test that pytest runs."),
+    "export": ("rat_fsm.cli.export", "Write a log as frames, JSON Lines, Parquet, Arrow or XES."),
+    "import": ("rat_fsm.cli.import_", "Make a log again of exported frames."),
+    "copy": ("rat_fsm.cli.copy", "Copy a log into another store, and go on where a copy ended."),
     "drain": ("rat_fsm.cli.drain", "Ask the servers that write a log to drain, and wait for them."),
     "doctor": ("rat_fsm.cli.doctor", "Say what will not work with the servers at hand, and why."),
     "verify": ("rat_fsm.cli.verify", "Recompute the hash chains and name what is damaged."),
+    "seal": ("rat_fsm.cli.seal", "Sign what a log is now, so that nobody can change its past."),
+    "key": ("rat_fsm.cli.key", "Make and show the keys that logs are sealed with."),
 }
 
 
@@ -43,12 +59,6 @@ class Failure(click.ClickException):
         """Prints it to stderr."""
         line = f"error: {escape(without_credentials(self.message))}"
         click.echo(line, file=file, err=file is None)
-
-
-class Finding(Failure):
-    """Not what was asked for, though everything worked."""
-
-    exit_code = FOUND
 
 
 class Cli(click.Group):
@@ -108,8 +118,8 @@ def _forget_stdout() -> None:
 @click.group(
     cls=Cli,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 all is well, 1 something was found (a bad frame, an unknown id), "
-    "2 an error, 130 interrupted.",
+    epilog="Exit codes: 0 all is well, 1 something was found (a bad frame, a difference), "
+    "2 an error (no such log, an unknown id), 130 interrupted.",
 )
 @click.version_option(package_name="rat-fsm", prog_name="rat-fsm", message="%(prog)s %(version)s")
 def cli() -> None:

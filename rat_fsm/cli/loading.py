@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rat_fsm.errors import InvalidArgument
+from rat_fsm.table import Lifecycle
 
 
 def load(target: str) -> Any:
@@ -34,4 +35,16 @@ def load(target: str) -> Any:
         raise InvalidArgument(
             f"cannot import {target}: {type(problem).__name__}: {problem}"
         ) from problem
+    return found
+
+
+def load_lifecycle(target: str) -> Lifecycle:
+    """The lifecycle that ``module:NAME`` names.
+
+    Raises:
+        InvalidArgument: it names something else, see also `load`.
+    """
+    found = load(target)
+    if not isinstance(found, Lifecycle):
+        raise InvalidArgument(f"{target} is no Lifecycle but a {type(found).__name__}")
     return found

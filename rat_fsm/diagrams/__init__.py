@@ -1,4 +1,4 @@
-"""Draws a lifecycle from its compiled table: Mermaid and DOT text, and an SVG of our own.
+"""Draws a lifecycle, or what was counted of its traffic: Mermaid, DOT, and an SVG of our own.
 
 ``python -m rat_fsm.diagrams [FOLDER] [--check]`` writes those of CONNECTION and NODE.
 """

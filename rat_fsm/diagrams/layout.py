@@ -3,7 +3,8 @@
 Lifecycles have few states and a direction, so one column in the order of their declaration reads
 like the life it describes. An arrow to the next state goes straight down. Any other runs in a
 lane, forward ones on the right and backward ones on the left; arrows to one state with the same
-events share theirs. Nothing can overlap: labels stand in the gaps, stubs leave from boxes.
+events share theirs, unless each has numbers of its own. Nothing can overlap: labels stand in the
+gaps, stubs leave from boxes.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from rat_fsm.diagrams.arrows import arrows, staying, visible
+from rat_fsm.diagrams.chart import visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rat_fsm.table import Lifecycle
+    from rat_fsm.diagrams.chart import Arrow, Chart, Place
 
 NARROW: Final = 7.25  # a character of 12 px monospace, with a little air
 BOLD: Final = 10.4  # a character of a state's name in the widest font we have met
@@ -36,22 +37,29 @@ LANE: Final = 26.0
 class Box:
     """A state, or the dot before the first; ``x`` and ``y`` are its upper left corner."""
 
-    state: str
-    lines: tuple[str, ...]
-    final: bool = False
+    place: Place | None
     x: float = 0.0
     y: float = 0.0
     width: float = DOT
     height: float = DOT
 
+    @property
+    def rule(self) -> float:
+        """How far below its top its events begin."""
+        notes = self.place.notes if self.place is not None else ()
+        return HEAD + (len(notes) * LINE + 6 if notes else 0)
+
 
 @attrs.define
 class Lane:
-    """Arrows that share a way: from the ``sources`` to ``dest``, by index; ``x`` is its line."""
+    """Arrows that share a way: from the ``sources`` to ``dest``, by index; ``x`` is its line.
+
+    ``arrow`` is one of them, which is like the others but for its source.
+    """
 
     sources: tuple[int, ...]
     dest: int
-    labels: tuple[str, ...]
+    arrow: Arrow
     x: float = 0.0
     ports: dict[int, float] = attrs.field(factory=dict)
 
@@ -77,17 +85,16 @@ class Layout:
 
     boxes: list[Box]
     title: str
-    straight: dict[int, tuple[str, ...]] = attrs.field(factory=dict)
+    straight: dict[int, Arrow] = attrs.field(factory=dict)
     lanes: list[Lane] = attrs.field(factory=list)
     width: float = 0.0
     height: float = 0.0
 
 
-def layout(lifecycle: Lifecycle) -> Layout:
-    """Places a lifecycle."""
-    boxes = [_box(lifecycle, state) for state in lifecycle.states]
-    placed = Layout([Box("", ()), *boxes], f"lifecycle {lifecycle.name}")
-    _route(placed, lifecycle)
+def layout(chart: Chart) -> Layout:
+    """Places a chart."""
+    placed = Layout([Box(None), *map(_box, chart.places)], chart.title)
+    _route(placed, chart)
     _place_boxes(placed)
     _place_lanes(placed)
     _place_ports(placed)
@@ -100,25 +107,28 @@ def text_width(text: str, character: float = NARROW) -> float:
     return character * sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in shown)
 
 
-def _box(lifecycle: Lifecycle, state: str) -> Box:
-    stays = staying(lifecycle, state)
-    width = max(text_width(state, BOLD), *map(text_width, stays), 100.0) + 2 * PAD
-    height = HEAD + (len(stays) * LINE + 14 if stays else 0)
-    return Box(state, stays, state in lifecycle.final, width=width, height=height)
+def _box(place: Place) -> Box:
+    texts = [*(line.text for line in place.lines), *place.notes]
+    width = max(text_width(place.state, BOLD), *map(text_width, texts), 100.0) + 2 * PAD
+    box = Box(place, width=width)
+    box.height = box.rule + (len(place.lines) * LINE + 14 if place.lines else 0)
+    return box
 
 
-def _route(placed: Layout, lifecycle: Lifecycle) -> None:
+def _route(placed: Layout, chart: Chart) -> None:
     """Sorts the arrows into straight ones and lanes, the shortest lanes first."""
-    index = {state: n for n, state in enumerate((lifecycle.initial, *lifecycle.states))}
-    shared: dict[tuple[int, tuple[str, ...], bool], list[int]] = {}
-    for arrow in arrows(lifecycle):
+    index = {state: n for n, state in enumerate((chart.initial, *(p.state for p in chart.places)))}
+    shared: dict[tuple[object, ...], Lane] = {}
+    for arrow in chart.arrows:
         source, dest = index[arrow.source], index[arrow.dest]
-        if dest == source + 1:
-            placed.straight[dest] = arrow.labels
-        else:
-            shared.setdefault((dest, arrow.labels, dest > source), []).append(source)
-    lanes = [Lane(tuple(sources), dest, labels) for (dest, labels, _), sources in shared.items()]
-    placed.lanes = sorted(lanes, key=lambda lane: (lane.span, lane.dest))
+        if dest == source + 1 and dest not in placed.straight:
+            placed.straight[dest] = arrow
+            continue
+        own = source if arrow.share else None
+        key = (dest, arrow.labels, arrow.used, dest > source, own)
+        lane = shared.setdefault(key, Lane((), dest, arrow))
+        lane.sources += (source,)
+    placed.lanes = sorted(shared.values(), key=lambda lane: (lane.span, lane.dest))
 
 
 def _place_boxes(placed: Layout) -> None:
@@ -134,14 +144,15 @@ def _place_boxes(placed: Layout) -> None:
 
 def _gap(placed: Layout, n: int) -> float:
     """The space above a box: room for the most lines of any label there."""
-    labels = [lane.labels for lane in placed.lanes if lane.gap == n]
-    most = max(map(len, [*labels, placed.straight.get(n, ())]))
+    arrows = [lane.arrow for lane in placed.lanes if lane.gap == n]
+    arrows += [placed.straight[n]] if n in placed.straight else []
+    most = max((len(arrow.labels) for arrow in arrows), default=0)
     return max(GAP, most * LINE + 28)
 
 
 def _place_lanes(placed: Layout) -> None:
     half = placed.boxes[-1].width / 2
-    beside = max(map(_widest, placed.straight.values()), default=0.0) + 10
+    beside = max((_widest(a.labels) for a in placed.straight.values()), default=0.0) + 10
     right = _outward([lane for lane in placed.lanes if lane.forward], max(half, beside), 1)
     left = _outward([lane for lane in placed.lanes if not lane.forward], half, -1)
     _move(placed, MARGIN + left)
@@ -151,7 +162,7 @@ def _place_lanes(placed: Layout) -> None:
 def _outward(lanes: list[Lane], edge: float, direction: int) -> float:
     for lane in lanes:
         lane.x = direction * (edge + LANE)
-        edge += LANE + 8 + _widest(lane.labels)
+        edge += LANE + 8 + _widest(lane.arrow.labels)
     return edge
 
 

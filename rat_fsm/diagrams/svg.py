@@ -5,18 +5,19 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from rat_fsm.diagrams.arrows import visible
+from rat_fsm.diagrams.chart import chart, visible
 from rat_fsm.diagrams.layout import HEAD, LINE, MARGIN, layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from rat_fsm.diagrams.chart import Arrow, Line, Machine, Place
     from rat_fsm.diagrams.layout import Box, Lane, Layout
-    from rat_fsm.table import Lifecycle
 
 SANS: Final = "'Helvetica Neue', Helvetica, Arial, sans-serif"
 MONO: Final = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 INK: Final = "#1f2328"
+GREY: Final = "#6e7781"  # light, and yet dark enough for text on white
 # Apart from each other for most colour-blind readers, and dark enough for text on white.
 COLOURS: Final = ("#0969da", "#bc4c00", "#8250df", "#1a7f37", "#bf3989", "#57606a")
 STYLE: Final = f"""
@@ -30,19 +31,33 @@ text {{ font-family: {MONO}; font-size: 12px; fill: {INK} }}
 .rule {{ stroke: #d0d7de; stroke-width: 1 }}
 .way {{ fill: none; stroke-width: 1.5 }}
 """
+# Only where traffic was counted: what never happened is there to be seen, and stands back.
+COUNTED: Final = f""".note {{ text-anchor: middle }}
+.stay {{ fill: {INK} }}
+.never {{ fill: {GREY} }}
+.never.way {{ fill: none; stroke-dasharray: 5 4; stroke-width: 1.2 }}
+.never.box, .never.inner {{ fill: #ffffff; stroke: {GREY}; stroke-dasharray: 5 4 }}
+"""
 ROUND: Final = 8.0
 ARROW: Final = 8.0
 
 
-def svg(lifecycle: Lifecycle) -> str:
-    """A picture of a lifecycle; names are shown as text, whatever they hold."""
-    placed = layout(lifecycle)
+def svg(machine: Machine) -> str:
+    """A picture of a lifecycle; names are shown as text, whatever they hold.
+
+    Given its `Traffic`, each arrow is the thicker the more often it was taken, and dashed and
+    grey where it never was. It is ours rather than Graphviz's because it needs no other program,
+    comes out the same everywhere, and leaves every label beside its own arrow.
+    """
+    drawn = chart(machine)
+    placed = layout(drawn)
     parts = [text(MARGIN, MARGIN + 8, placed.title, "title"), *_straight(placed)]
     for number, lane in enumerate(placed.lanes):
         parts += _lane(placed, lane, COLOURS[number % len(COLOURS)])
     parts += [part for box in placed.boxes for part in _box(box)]
-    about = f"States and events of the lifecycle {visible(lifecycle.name)}"
-    return document(placed.width, placed.height, about, STYLE, parts)
+    about = f"States and events of the lifecycle {visible(drawn.name)}"
+    style = STYLE + COUNTED if drawn.counted else STYLE
+    return document(placed.width, placed.height, about, style, parts)
 
 
 def document(width: float, height: float, about: str, style: str, parts: Iterable[str]) -> str:
@@ -65,18 +80,24 @@ def text(x: float, y: float, content: str, kind: str = "", colour: str = "") -> 
 
 def _box(box: Box) -> Iterator[str]:
     middle = box.x + box.width / 2
-    if not box.state:
+    if box.place is None:
         yield f'<circle cx="{middle:g}" cy="{box.y + 7:g}" r="7" fill="{INK}"/>'
         return
-    yield _rect(box, 0, "box")
-    if box.final:
-        yield _rect(box, 3.5, "inner")
-    yield text(middle, box.y + HEAD / 2 + 5, box.state, "name")
-    if box.lines:
-        y = box.y + HEAD
+    yield _rect(box, 0, _kind("box", box.place))
+    if box.place.final:
+        yield _rect(box, 3.5, _kind("inner", box.place))
+    yield text(middle, box.y + HEAD / 2 + 5, box.place.state, _kind("name", box.place))
+    for number, note in enumerate(box.place.notes):
+        yield text(middle, box.y + HEAD + 6 + number * LINE, note, _kind("note", box.place))
+    if box.place.lines:
+        y = box.y + box.rule
         yield f'<path class="rule" d="M{box.x + 12:.1f} {y:.1f}h{box.width - 24:.1f}"/>'
-    for number, line in enumerate(box.lines, 1):
-        yield text(middle, box.y + HEAD + 4 + number * LINE, line, "stay")
+    for number, line in enumerate(box.place.lines, 1):
+        yield text(middle, box.y + box.rule + 4 + number * LINE, line.text, _kind("stay", line))
+
+
+def _kind(name: str, thing: Place | Line | Arrow) -> str:
+    return name if thing.used else f"{name} never".strip()
 
 
 def _rect(box: Box, inset: float, kind: str) -> str:
@@ -88,17 +109,19 @@ def _rect(box: Box, inset: float, kind: str) -> str:
 
 
 def _straight(placed: Layout) -> Iterator[str]:
-    for n, labels in placed.straight.items():
+    for n, arrow in placed.straight.items():
         above, below = placed.boxes[n - 1], placed.boxes[n]
         x, top, bottom = below.x + below.width / 2, above.y + above.height, below.y
-        yield _way(f"M{x:.1f} {top:.1f}V{bottom - ARROW:.1f}", INK)
-        yield _head(x, bottom, 0.0, 1.0, INK)
-        yield from _labels(x + 10, (top + bottom - 4) / 2, labels, "", INK)
+        colour = INK if arrow.used else GREY
+        yield _way(f"M{x:.1f} {top:.1f}V{bottom - ARROW:.1f}", arrow, colour)
+        yield _head(x, bottom, 0.0, 1.0, colour)
+        yield from _labels(x + 10, (top + bottom - 4) / 2, arrow.labels, "", colour)
 
 
 def _lane(placed: Layout, lane: Lane, colour: str) -> Iterator[str]:
     """Down on the right, or up on the left, which is the same with every sign turned."""
     side = 1.0 if lane.forward else -1.0
+    colour = colour if lane.arrow.used else GREY
     end, into = _port(placed, lane, lane.dest)
     for source in lane.sources:
         start, out = _port(placed, lane, source)
@@ -107,11 +130,12 @@ def _lane(placed: Layout, lane: Lane, colour: str) -> Iterator[str]:
             f"M{start:.1f} {out:.1f}H{near:.1f}Q{x:.1f} {out:.1f} {x:.1f} {out + side * ROUND:.1f}"
         )
         back = f"V{into - side * ROUND:.1f}Q{x:.1f} {into:.1f} {near:.1f} {into:.1f}"
-        yield _way(f"{there}{back}H{end + side * ARROW:.1f}", colour)
+        yield _way(f"{there}{back}H{end + side * ARROW:.1f}", lane.arrow, colour)
     yield _head(end, into, -side, 0.0, colour)
     above, below = placed.boxes[lane.gap - 1], placed.boxes[lane.gap]
     middle = (above.y + above.height + below.y) / 2
-    yield from _labels(lane.x + side * 8, middle, lane.labels, "" if side > 0 else "end", colour)
+    kind = "" if side > 0 else "end"
+    yield from _labels(lane.x + side * 8, middle, lane.arrow.labels, kind, colour)
 
 
 def _port(placed: Layout, lane: Lane, index: int) -> tuple[float, float]:
@@ -125,8 +149,9 @@ def _labels(x: float, middle: float, labels: tuple[str, ...], kind: str, colour:
     return [text(x, first + n * LINE, label, kind, colour) for n, label in enumerate(labels)]
 
 
-def _way(path: str, colour: str) -> str:
-    return f'<path class="way" stroke="{colour}" d="{path}"/>'
+def _way(path: str, arrow: Arrow, colour: str) -> str:
+    width = f' style="stroke-width: {1.2 + 1.8 * arrow.share:.1f}"' if arrow.share else ""
+    return f'<path class="{_kind("way", arrow)}" stroke="{colour}" d="{path}"{width}/>'
 
 
 def _head(x: float, y: float, dx: float, dy: float, colour: str) -> str:
