@@ -12,6 +12,7 @@ RatFsmError
 │   └── WrongExpectedVersion            the stream is not where the caller thought
 ├── StreamClosed (OSError)              the server has ended this stream; stop sending
 ├── MissingExtra (ImportError)          an optional dependency is not installed
+├── Unproven (ValueError)               a signature or a proof does not hold
 └── LogError
     ├── LogClosed (ValueError)          the log was closed
     ├── LogForked (RuntimeError)        the log belongs to the parent process
@@ -20,6 +21,7 @@ RatFsmError
     ├── FlushTimeout (TimeoutError)     not durable within the time given
     ├── WriterBusy (RuntimeError)       another process holds this writer's slot
     ├── WriterFenced (RuntimeError)     somebody else appended to this writer's chain
+    ├── LogsDiverged (ValueError)       a log is no earlier copy of another
     ├── HistoryEvicted (LookupError)    a bounded memory log no longer holds it
     ├── StreamNotFound (LookupError)    no stream of the log has this id
     ├── StoreUnreadable (OSError)       no such log, or no permission, or not a log
@@ -123,6 +125,10 @@ class MissingExtra(RatFsmError, ImportError):
         self.extra = extra
 
 
+class Unproven(RatFsmError, ValueError):
+    """A signature, or a proof about a log, does not hold: believe nothing of what it was for."""
+
+
 class LogError(RatFsmError):
     """Something about an event log."""
 
@@ -153,6 +159,18 @@ class WriterBusy(LogError, RuntimeError):
 
 class WriterFenced(LogError, RuntimeError):
     """A frame does not continue its writer's chain: somebody else appended to it."""
+
+
+class LogsDiverged(LogError, ValueError):
+    """A log is no earlier copy of what is copied into it.
+
+    Attributes:
+        position: the first frame at which the two differ.
+    """
+
+    def __init__(self, problem: str, *, position: int) -> None:
+        super().__init__(problem)
+        self.position = position
 
 
 class HistoryEvicted(LogError, LookupError):

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import click
 import msgspec
 
+from rat_fsm.audit import witnesses_of
 from rat_fsm.cli.app import FOUND
+from rat_fsm.cli.evidence import KeptCheckpoint
+from rat_fsm.cli.loading import load
 from rat_fsm.cli.reading import progress
 from rat_fsm.cli.render import Screen, name_of
 from rat_fsm.cli.text import counted
 from rat_fsm.errors import DamagedFrame, InvalidArgument, StoreUnreadable
-from rat_fsm.log.heads import head_path, keep_heads, read_heads, verify_log
-from rat_fsm.replay.sources import last_frame, opened
+from rat_fsm.log.heads import KeptHeads, head_path, keep_heads, read_heads
+from rat_fsm.log.snapshots import UNKNOWN_LIFECYCLES, RefoldedSnapshots
+from rat_fsm.log.verifying import verify_log
+from rat_fsm.replay.sources import known_lifecycles, last_frame, opened
+from rat_fsm.table import Lifecycle
 
 if TYPE_CHECKING:
-    from rat_fsm.log.heads import Problem, VerifyReport
+    from rat_fsm.log.verifying import Problem, VerifyReport, Witness
     from rat_fsm.stores.port import Store
 
 SHOWN: Final = 20
@@ -33,27 +39,113 @@ SHOWN: Final = 20
     help="Hold the log against the head kept beside it, if there is one (the default), or not.",
 )
 @click.option("--keep-head", is_flag=True, help="Keep a head beside the log if it is sound.")
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Prove that the log extends this checkpoint, which rat-fsm seal made.",
+)
+@click.option(
+    "--public-key",
+    metavar="KEY|FILE",
+    help="Who must have signed the checkpoint: what rat-fsm key show prints, or a file with it.",
+)
+@click.option(
+    "--lifecycle",
+    "lifecycles",
+    multiple=True,
+    metavar="MODULE:NAME",
+    help="A lifecycle of your own, so that snapshots of logs that hold it can be compared.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One object of JSON.")
 @click.pass_context
-def command(ctx: click.Context, url: str, *, head: bool, keep_head: bool, as_json: bool) -> None:
+def command(
+    ctx: click.Context,
+    url: str,
+    *,
+    head: bool,
+    keep_head: bool,
+    checkpoint: Path | None,
+    public_key: str | None,
+    lifecycles: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Recompute every hash chain of the log at URL; exit with 1 if anything is wrong.
 
     The chains show any damage inside the frames that are there. Frames missing at the end show
-    against a head only: the last frame of every writer, kept in FILE.head by --keep-head. Keep
-    one from time to time, and a copy of it elsewhere.
+    against a head: the last frame of every writer, kept in FILE.head by --keep-head. Keep one from
+    time to time, and a copy of it elsewhere.
+
+    Who can write the log can also compute every hash of it anew, and the head beside it. That
+    shows against a checkpoint only, which rat-fsm seal has signed and which was kept elsewhere:
+    every event that it covers must be there, unchanged and in its place. Without one, nobody can
+    tell; and of what came after the last one, neither.
+
+    Snapshots, from which servers go on when they start, must be what their frames fold to.
     """
     screen = Screen()
+    known = known_lifecycles([*known_lifecycles(), *map(_lifecycle, lifecycles)])
+    sealed = _sealed(checkpoint, public_key)
     with opened(url) as store:
-        kept = _kept(store) if head else None
-        report = _verify(store, kept)
+        held = Held(_kept(store) if head else None, sealed, RefoldedSnapshots(store, known))
+        report = _verify(store, held)
         if keep_head and report.sound:
-            kept = _keep(store)
+            held = attrs.evolve(held, head=_keep(store))
         if as_json:
-            screen.json(_as_json(report, kept))
+            screen.json(msgspec.json.encode({**_plain(report), **held.as_json()}))
         else:
-            ReportLines(screen).show(name_of(store), report, kept)
+            ReportLines(screen).show(name_of(store), report, held)
     if not report.sound:
         ctx.exit(FOUND)
+
+
+def _lifecycle(target: str) -> Lifecycle:
+    found = load(target)
+    if not isinstance(found, Lifecycle):
+        raise InvalidArgument(f"{target} is no Lifecycle but of type {type(found).__name__}")
+    return found
+
+
+def _sealed(checkpoint: Path | None, public_key: str | None) -> KeptCheckpoint | None:
+    if checkpoint is not None:
+        return KeptCheckpoint.read(checkpoint, public_key)
+    if public_key is not None:
+        raise InvalidArgument("--public-key says who signed a checkpoint: name it by --checkpoint")
+    return None
+
+
+@attrs.frozen
+class Held:
+    """What a log is held against, besides its own hashes.
+
+    Attributes:
+        head: the file with the head kept beside it, if any.
+        sealed: the checkpoint that was kept elsewhere, if any.
+        snapshots: its own snapshots.
+    """
+
+    head: Path | None
+    sealed: KeptCheckpoint | None
+    snapshots: RefoldedSnapshots
+
+    def witnesses(self) -> list[Witness]:
+        """All of it, for `verify_log`."""
+        heads = [] if self.head is None else [KeptHeads(read_heads(self.head))]
+        sealed = () if self.sealed is None else witnesses_of(self.sealed.checkpoint)
+        return [*heads, *sealed, self.snapshots]
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, for programs."""
+        refolded, left = self.snapshots.refolded, self.snapshots.left_alone
+        return {
+            "head": None if self.head is None else str(self.head),
+            "checkpoint": None if self.sealed is None else self.sealed.as_json(),
+            "snapshots": {"refolded": refolded, "left_alone": left},
+        }
+
+
+def _plain(report: VerifyReport) -> dict[str, Any]:
+    return {"sound": report.sound, **attrs.asdict(report)}
 
 
 def _beside(store: Store) -> Path | None:
@@ -67,13 +159,13 @@ def _kept(store: Store) -> Path | None:
     return path if path is not None and path.exists() else None
 
 
-def _verify(store: Store, kept: Path | None) -> VerifyReport:
-    heads = None if kept is None else read_heads(kept)
+def _verify(store: Store, held: Held) -> VerifyReport:
+    witnesses = held.witnesses()
     total = None
     with contextlib.suppress(DamagedFrame):  # it will be found again, and named
         total = last_frame(store)
     with progress("verifying", total) as advance:
-        return verify_log(store, heads, advance)
+        return verify_log(store, witnesses, advance)
 
 
 def _keep(store: Store) -> Path:
@@ -89,19 +181,14 @@ def _keep(store: Store) -> Path:
     return path
 
 
-def _as_json(report: VerifyReport, kept: Path | None) -> bytes:
-    head = None if kept is None else str(kept)
-    return msgspec.json.encode({"sound": report.sound, **attrs.asdict(report), "head": head})
-
-
 class ReportLines:
     """Writes what verifying found, the first bad frame first."""
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
 
-    def show(self, name: str, report: VerifyReport, kept: Path | None) -> None:
-        """Writes it all; ``kept`` is the head that the log was held against."""
+    def show(self, name: str, report: VerifyReport, held: Held) -> None:
+        """Writes it all, and what the log was held against."""
         verdict = ("sound", "bold green") if report.sound else ("DAMAGED", "bold red")
         self._screen.line((f"{name} is ", "bold"), verdict)
         for problem in report.problems[:SHOWN]:
@@ -113,16 +200,48 @@ class ReportLines:
         label = "every hash recomputed" if report.sound else "sound before that"
         who = counted(len(report.writers), "writer")
         self._screen.line((f"{label}: {found} of {who}", ""))
-        self._head(kept)
-
-    def _head(self, kept: Path | None) -> None:
-        if kept is not None:
-            self._screen.line((f"held against the head kept in {kept}", ""))
+        self._snapshots(held.snapshots)
+        if held.head is not None:
+            self._screen.line((f"held against the head kept in {held.head}", ""))
+        if held.sealed is not None:
+            self._checkpoint(held.sealed, sound=report.sound)
         else:
+            self._warn(has_head=held.head is not None)
+
+    def _snapshots(self, snapshots: RefoldedSnapshots) -> None:
+        if snapshots.refolded:
+            what = counted(len(snapshots.refolded), "snapshot")
+            self._screen.line((f"{what} held against what the frames fold to", ""))
+        for writer, reason in sorted(snapshots.left_alone.items()):
+            hint = " (see --lifecycle)" if reason == UNKNOWN_LIFECYCLES else ""
+            self._screen.line((f"the snapshot of {writer} was not compared: {reason}{hint}", "dim"))
+
+    def _checkpoint(self, sealed: KeptCheckpoint, *, sound: bool) -> None:
+        size, origin = counted(sealed.checkpoint.size, "event"), sealed.checkpoint.origin
+        told = f"the checkpoint of {origin} in {sealed.path}"
+        if sound:
+            self._screen.line((f"extends {told}: all {size} sealed are there, unchanged", "green"))
+        else:
+            self._screen.line((f"held against {told}, which sealed {size}", ""))
+        if sealed.signed_by is None:
+            self._screen.line(
+                ("its signature was not checked: say whose it must be", "yellow"),
+                (" (see --public-key)", "dim"),
+            )
+        else:
+            key = f"{sealed.signed_by.name}+{sealed.signed_by.id.hex()}"
+            self._screen.line((f"signed by {key}, and the signature holds", ""))
+
+    def _warn(self, *, has_head: bool) -> None:
+        if not has_head:
             self._screen.line(
                 ("held against no head: what is missing at the end would not show", "yellow"),
                 (" (see --keep-head)", "dim"),
             )
+        self._screen.line(
+            ("held against no checkpoint: a rewritten past would not show", "yellow"),
+            (" (see rat-fsm seal)", "dim"),
+        )
 
 
 def _told(problem: Problem) -> str:

@@ -114,6 +114,11 @@ class Committer:
             self.progress.position = Position(head.position, head.frame.count - 1)
 
     @property
+    def head(self) -> bytes:
+        """The hash of the writer's last frame."""
+        return self._prev
+
+    @property
     def here(self) -> bool:
         """Whether this is the committing thread, which a finaliser may have interrupted."""
         return self._thread is threading.current_thread()

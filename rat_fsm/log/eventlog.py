@@ -31,7 +31,8 @@ from rat_fsm.log.accept import Acceptor
 from rat_fsm.log.commit import Committer, Waiter
 from rat_fsm.log.health import Health
 from rat_fsm.log.ids import check_id
-from rat_fsm.log.recover import end_abandoned, fold_writer, recover_free_slots, save_snapshot
+from rat_fsm.log.recover import end_abandoned, fold_writer, recover_free_slots
+from rat_fsm.log.snapshots import save_snapshot
 from rat_fsm.log.subscription import Subscription, read_recorded
 from rat_fsm.projections.model import ReadModel
 from rat_fsm.stores import open_store
@@ -546,7 +547,8 @@ class EventLog:
             return
         self.read_model.cursor = {self.writer: self._acceptor.seq}
         self.read_model.last_at = {self.writer: self._acceptor.last_at}
-        save_snapshot(self.store, self.writer, self.read_model, position.frame)
+        head = self._committer.head
+        save_snapshot(self.store, self.writer, self.read_model, position.frame, head)
 
     def _let_go(self, timeout: float) -> None:
         process.forget(self)

@@ -5,20 +5,18 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from rat_fsm.codec import check_frame, decode, no_collection
 from rat_fsm.errors import DamagedFrame, HistoryEvicted, UnsupportedFormat, WriterBusy
 from rat_fsm.log.accept import Acceptor
 from rat_fsm.log.commit import Committer
-from rat_fsm.projections.model import FOLD_VERSION, ReadModel
-from rat_fsm.stores.port import GENESIS, Snapshot, SupportsSnapshots
+from rat_fsm.log.snapshots import from_snapshot, save_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from rat_fsm.projections.model import ReadModel
     from rat_fsm.projections.record import StreamRecord
-    from rat_fsm.stores.port import Frame, Store
+    from rat_fsm.stores.port import Store
     from rat_fsm.table import Lifecycle
 
 LONG_FOLD: Final = 100_000
@@ -34,7 +32,7 @@ def fold_writer(store: Store, writer: str, lifecycles: Mapping[str, Lifecycle]) 
         UnsupportedFormat: a newer rat_fsm wrote it.
         HistoryEvicted: a bounded memory store no longer holds its beginning.
     """
-    model, position, prev = _from_snapshot(store, writer, lifecycles)
+    model, position, prev = from_snapshot(store, writer, lifecycles)
     before, unknown = model.cursor.get(writer, 0), model.totals.unknown
     for stored in store.read(position, writer):
         check_frame(stored, prev)
@@ -44,62 +42,10 @@ def fold_writer(store: Store, writer: str, lifecycles: Mapping[str, Lifecycle]) 
     if model.totals.unknown > unknown:
         _log.warning("writer %s: %d unknown events", writer, model.totals.unknown - unknown)
     if model.cursor.get(writer, 0) - before > LONG_FOLD:
-        save_snapshot(store, writer, model, position)
+        save_snapshot(store, writer, model, position, prev)
     for record in model.records(writer):
         record.written = record.version
     return model
-
-
-def _from_snapshot(
-    store: Store, writer: str, lifecycles: Mapping[str, Lifecycle]
-) -> tuple[ReadModel, int, bytes]:
-    """A model to go on from, and the frame it ends with: the snapshot's, else an empty one."""
-    if isinstance(store, SupportsSnapshots):
-        snapshot = store.load_snapshot(writer)
-        frame = None if snapshot is None else _snapshot_frame(store, writer, snapshot)
-        if snapshot is not None and frame is not None:
-            model = _load(snapshot, lifecycles)
-            if model is not None and model.cursor == {writer: frame.first + frame.count - 1}:
-                return model, snapshot.position, frame.hash
-    return ReadModel(lifecycles.values()), 0, GENESIS
-
-
-def _snapshot_frame(store: Store, writer: str, snapshot: Snapshot) -> Frame | None:
-    """The writer's frame that a snapshot says it ends with, None where there is no such frame."""
-    if snapshot.fold_version != FOLD_VERSION or type(snapshot.position) is not int:
-        return None
-    stored = next(iter(store.read(max(0, snapshot.position - 1), writer)), None)
-    return None if stored is None or stored.position != snapshot.position else stored.frame
-
-
-def _load(snapshot: Snapshot, lifecycles: Mapping[str, Lifecycle]) -> ReadModel | None:
-    """The model in a snapshot, None where it is of other lifecycles or cannot be read."""
-    model = ReadModel(lifecycles.values())
-    try:
-        data = msgspec.json.decode(snapshot.data)
-        if data["fingerprints"] != _fingerprints(lifecycles):
-            return None
-        model.load(data["model"])
-    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as problem:
-        _log.warning("the snapshot of writer %s cannot be read: %s", snapshot.writer, problem)
-        return None
-    return model
-
-
-def save_snapshot(store: Store, writer: str, model: ReadModel, position: int) -> None:
-    """Saves a model that has folded the writer's frames up to a position."""
-    if not isinstance(store, SupportsSnapshots):
-        return
-    plain = {"fingerprints": _fingerprints(model.lifecycles), "model": model.dump()}
-    snapshot = Snapshot(writer, FOLD_VERSION, position, msgspec.json.encode(plain))
-    try:
-        store.save_snapshot(snapshot)
-    except OSError as problem:  # it only saves time
-        _log.warning("the snapshot of writer %s cannot be saved: %s", writer, problem)
-
-
-def _fingerprints(lifecycles: Mapping[str, Lifecycle]) -> list[str]:
-    return sorted(lifecycle.fingerprint for lifecycle in lifecycles.values())
 
 
 def recover_free_slots(store: Store, own: str, lifecycles: Mapping[str, Lifecycle]) -> None:

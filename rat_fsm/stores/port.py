@@ -67,12 +67,14 @@ class Snapshot:
         fold_version: of the code that folded; another version ignores it.
         position: the last frame that is folded.
         data: the model as JSON.
+        head: the hash of that frame; None where an older rat_fsm saved it, which did not say.
     """
 
     writer: str
     fold_version: int
     position: int
     data: bytes
+    head: bytes | None = None
 
 
 @runtime_checkable

@@ -46,7 +46,7 @@ _COLUMNS: Final = (
 )
 _SELECT: Final = f"SELECT {_COLUMNS} FROM frames WHERE"  # noqa: S608 - constants only
 _HEAD: Final = f"{_SELECT} writer = ? ORDER BY first DESC LIMIT 1"
-_BATCH: Final = f"{_SELECT} position > ? {{where}} ORDER BY position LIMIT {BATCH_FRAMES}"
+_BATCH: Final = f"{_SELECT} position > ? {{where}} ORDER BY position LIMIT ?"
 _INSERT: Final = """
 INSERT INTO frames (writer, first, count, first_at, last_at, fingerprints, salt, body, prev, hash,
                     format, algorithm)
@@ -165,11 +165,11 @@ class SqliteStore:
         return (stored for stored in self.read(after) if needle in stored.frame.body)
 
     def _select(self, where: str, values: tuple[Any, ...], after: int) -> Iterator[StoredFrame]:
-        sql = _BATCH.format(where=where)
+        sql, size = _BATCH.format(where=where), 1  # who wants one frame need not wait for others
         with contextlib.closing(Reader(self.path)) as reader:
-            while rows := reader.fetch(sql, (after, *values)):
+            while rows := reader.fetch(sql, (after, *values, size)):
                 yield from map(_stored, rows)
-                after = rows[-1][0]
+                after, size = rows[-1][0], min(BATCH_FRAMES, 2 * size)
 
     def heads(self) -> dict[str, StoredFrame]:
         """The last frame of every writer."""
@@ -229,15 +229,15 @@ class SqliteStore:
     def save_snapshot(self, snapshot: Snapshot) -> None:
         """Keeps a snapshot in place of the writer's older one."""
         self._query(
-            "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?, ?)",
             *(snapshot.writer, snapshot.fold_version, snapshot.position, snapshot.data),
+            snapshot.head,
         )
 
     def load_snapshot(self, writer: str) -> Snapshot | None:
         """The writer's snapshot."""
-        rows = self._query(
-            "SELECT writer, fold_version, position, data FROM snapshots WHERE writer = ?", writer
-        )
+        # Files of an older rat_fsm have no head, until they are opened for writing.
+        rows = self._query("SELECT * FROM snapshots WHERE writer = ?", writer)
         return Snapshot(*rows[0]) if rows else None
 
     def reopen(self) -> None:

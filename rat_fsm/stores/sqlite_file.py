@@ -47,9 +47,13 @@ CREATE TABLE snapshots (
     writer TEXT PRIMARY KEY,
     fold_version INTEGER NOT NULL,
     position INTEGER NOT NULL,
-    data BLOB NOT NULL
+    data BLOB NOT NULL,
+    head BLOB
 )
 """
+# Files are made with it since snapshots carry the head they were folded at.
+_HAS_HEAD: Final = "SELECT count(*) FROM pragma_table_info('snapshots') WHERE name = 'head'"
+_ADD_HEAD: Final = "ALTER TABLE snapshots ADD COLUMN head BLOB"
 _EVENTS: Final = """
 CREATE VIEW events AS
 SELECT position, at, writer, seq,
@@ -283,7 +287,7 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
     _set_wal(fetch)
     fetch("PRAGMA synchronous = FULL")
     fetch("PRAGMA fullfsync = ON")
-    if not made:
+    if not made or fetch(_HAS_HEAD) == [(0,)]:
         _make(fetch, path)
     ((mode,),) = fetch("PRAGMA journal_mode")
     ((synchronous,),) = fetch("PRAGMA synchronous")
@@ -292,12 +296,14 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _make(fetch: Fetch, path: Path) -> None:
-    """Makes tables and view in one transaction; somebody else may be doing it at the same time."""
+    """Makes what is missing in one transaction; somebody else may be doing it at the same time."""
     fetch("BEGIN IMMEDIATE")
     try:
         if not check_ours(fetch, path, new=True):
             for statement in _SCHEMA:
                 fetch(statement)
+        elif fetch(_HAS_HEAD) == [(0,)]:
+            fetch(_ADD_HEAD)
     except BaseException:
         fetch("ROLLBACK")
         raise

@@ -346,12 +346,12 @@ class StoreContract:
         store.close()
 
     def test_the_newest_snapshot_is_kept(self, tmp_path: Path) -> None:
-        """One snapshot a writer, byte for byte, the newest in place of the one before."""
+        """One snapshot a writer, byte for byte with its head, in place of the one before."""
         store = self.make_store(tmp_path)
         if not isinstance(store, SupportsSnapshots):
             self.skip("it keeps no snapshots")
-        old = Snapshot("w0", 1, 1, b"\x00old")
-        new = Snapshot("w0", 2, 7, bytes(range(256)) * 100)
+        old = Snapshot("w0", 1, 1, b"\x00old", bytes(32))
+        new = Snapshot("w0", 2, 7, bytes(range(256)) * 100, bytes(range(32)))
         other = Snapshot(WRITERS[2], 1, 3, b"")
         assert store.load_snapshot("w0") is None
         for snapshot in (old, other, new):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import stat
 from typing import TYPE_CHECKING
@@ -11,7 +12,12 @@ import pytest
 from rat_fsm.events import Registered
 from rat_fsm.log import EventLog
 from rat_fsm.log.heads import head_path
-from tests.cli.logs import Writer, a_life, change, plain, run
+from rat_fsm.log.snapshots import save_snapshot
+from rat_fsm.replay import replay
+from rat_fsm.stores import open_store
+from tests.cli.logs import ESCAPED, HOSTILE, Writer, a_life, change, plain, run
+from tests.logs import LIFECYCLES
+from tests.orders import New
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A log of five frames, four of which hold one registration each."""
+    """A log of five frames, four of which hold one registration each, with a snapshot."""
     path = tmp_path / "events.db"
     with EventLog.open(path) as log:
         log.begin()
@@ -28,6 +34,10 @@ def path(tmp_path: Path) -> Path:
             log.append(("connection", f"c{number}"), Registered("10.0.0.1"))
             log.flush()
     change(path, "DELETE FROM frames WHERE position > 5")
+    change(path, "DELETE FROM snapshots")
+    with contextlib.closing(open_store(path, writable=True)) as store:
+        head = store.heads()["w0"]
+        save_snapshot(store, "w0", replay(path), head.position, head.frame.hash)
     return path
 
 
@@ -38,14 +48,22 @@ def test_a_sound_log(path: Path) -> None:
     assert plain(result.stdout) == [
         f"sqlite:{path} is sound",
         "every hash recomputed: 5 frames with 6 events of 1 writer",
+        "1 snapshot held against what the frames fold to",
         "held against no head: what is missing at the end would not show (see --keep-head)",
+        "held against no checkpoint: a rewritten past would not show (see rat-fsm seal)",
     ]
 
 
 def test_json(path: Path) -> None:
     """With --json it is one object, sound or not."""
     sound = {"sound": True, "frames": 5, "events": 6, "writers": ["w0"], "problems": []}
-    assert json.loads(run("verify", path, "--json").stdout) == sound | {"head": None}
+    held = {"head": None, "checkpoint": None}
+    snapshots = {"refolded": ["w0"], "left_alone": {}}
+    assert json.loads(run("verify", path, "--json").stdout) == {
+        **sound,
+        **held,
+        "snapshots": snapshots,
+    }
     change(path, "UPDATE frames SET last_at = last_at + 1 WHERE position = 3")
     result = run("verify", path, "--json")
     assert (result.exit_code, result.stdout.count("\n")) == (1, 1)
@@ -56,7 +74,11 @@ def test_json(path: Path) -> None:
         "events": 3,
         "writers": ["w0"],
         "problems": [{"position": 3, "writer": "w0", "message": message}],
-        "head": None,
+        **held,
+        "snapshots": {
+            "refolded": [],
+            "left_alone": {"w0": "the frames before it are damaged"},
+        },
     }
 
 
@@ -123,14 +145,15 @@ def test_a_head_is_kept(path: Path) -> None:
     """--keep-head notes the last frames in FILE.head, for its owner only."""
     result = run("verify", path, "--keep-head")
     head = head_path(path)
-    assert plain(result.stdout)[-1] == f"held against the head kept in {head}"
+    assert plain(result.stdout)[-2] == f"held against the head kept in {head}"
     assert stat.S_IMODE(head.stat().st_mode) == 0o600
     assert json.loads(run("verify", path, "--json").stdout)["head"] == str(head)
 
 
 def test_a_shortened_log_shows_against_its_head(path: Path) -> None:
-    """Frames missing at the end are found by a kept head, and by nothing else."""
+    """Frames missing at the end are found by a kept head, where there is no snapshot to tell."""
     run("verify", path, "--keep-head")
+    change(path, "DELETE FROM snapshots")
     change(path, "DELETE FROM frames WHERE position = 5")
     result = run("verify", path)
     assert result.exit_code == 1
@@ -142,6 +165,7 @@ def test_a_damaged_log_leaves_its_head(path: Path) -> None:
     """--keep-head keeps none of a log that is not sound, or that is not the one it was."""
     run("verify", path, "--keep-head")
     before = head_path(path).read_bytes()
+    change(path, "DELETE FROM snapshots")
     change(path, "DELETE FROM frames WHERE position = 5")
     assert run("verify", path, "--keep-head").exit_code == 1
     result = run("verify", path, "--keep-head", "--no-head")
@@ -179,7 +203,12 @@ def test_many_problems(tmp_path: Path) -> None:
     assert lines[21:] == [
         "and 10 more problems, see --json",
         "sound before that: 0 frames with 0 events of 30 writers",
+        *(
+            f"the snapshot of writer{number} was not compared: the frames before it are damaged"
+            for number in sorted(range(30), key=str)
+        ),
         "held against no head: what is missing at the end would not show (see --keep-head)",
+        "held against no checkpoint: a rewritten past would not show (see rat-fsm seal)",
     ]
 
 
@@ -201,3 +230,55 @@ def test_a_life_survives(tmp_path: Path) -> None:
     before = run("log", path, "--json").stdout_bytes
     run("verify", path, "--keep-head")
     assert run("log", path, "--json").stdout_bytes == before
+
+
+def test_a_snapshot_that_lies_is_named(path: Path) -> None:
+    """A snapshot that is not what the frames fold to is a problem of its writer."""
+    lie = "CAST(json_set(CAST(data AS TEXT), '$.model.totals.bytes_sent', 7) AS BLOB)"
+    change(path, f"UPDATE snapshots SET data = {lie}")  # noqa: S608 - ours
+    result = run("verify", path)
+    assert result.exit_code == 1
+    assert plain(result.stdout)[1] == (
+        "w0    frame 5: the snapshot of w0 is not what its frames fold to"
+    )
+
+
+def test_snapshots_of_lifecycles_of_ones_own(tmp_path: Path) -> None:
+    """They are compared once the command is told where those lifecycles are."""
+    path = tmp_path / "events.db"
+    with EventLog.open(path, lifecycles=LIFECYCLES) as log:
+        log.append(("order", "o1"), New.Placed("tea", 250, "EUR"))
+    alone = "the snapshot of w0 was not compared: it holds lifecycles that are not known here"
+    assert f"{alone} (see --lifecycle)" in plain(run("verify", path).stdout)
+    result = run("verify", path, "--lifecycle", "tests.orders:ORDER")
+    assert (result.exit_code, plain(result.stdout)[2]) == (
+        0,
+        "1 snapshot held against what the frames fold to",
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("tests.orders", "is not of the form module:NAME"),
+        ("tests.orders:NONE", "cannot import tests.orders:NONE"),
+        ("tests.orders:Done", "tests.orders:Done is no Lifecycle but of type type"),
+    ],
+)
+def test_a_lifecycle_that_is_none(target: str, message: str, path: Path) -> None:
+    """Anything else in its place is one line, exit 2."""
+    result = run("verify", path, "--lifecycle", target)
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert message in result.stderr
+
+
+def test_hostile_writers_are_shown_as_text(tmp_path: Path) -> None:
+    """A name with control characters in a changed log moves no cursor."""
+    path = tmp_path / "events.db"
+    with EventLog.open(path) as log:
+        log.append(("connection", "c1"), Registered("10.0.0.1"))
+    change(path, "UPDATE frames SET writer = ?", HOSTILE)
+    change(path, "UPDATE snapshots SET writer = ?", HOSTILE)
+    assert ESCAPED in run("verify", path).stdout
+    output = run("verify", path, width=80).stdout
+    assert ("\x1b[31m\x9b" in output, "\u202e" in output, "\x07" in output) == (False,) * 3

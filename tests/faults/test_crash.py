@@ -12,7 +12,7 @@ import pytest
 
 from rat_fsm import EventLog, Position, read_events, replay
 from rat_fsm.events import Closed, Closing
-from rat_fsm.log.heads import verify_log
+from rat_fsm.log.verifying import verify_log
 from rat_fsm.stores import open_store
 
 PROJECT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rat_fsm import read_events, replay
-from rat_fsm.log.heads import verify_log
+from rat_fsm.log.verifying import verify_log
 from rat_fsm.stores import open_store
 
 if TYPE_CHECKING:

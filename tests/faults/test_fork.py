@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rat_fsm import read_events
-from rat_fsm.log.heads import verify_log
+from rat_fsm.log.verifying import verify_log
 from rat_fsm.stores import open_store
 
 PROJECT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rat_fsm.log.heads import verify_log
+from rat_fsm.log.verifying import verify_log
 from rat_fsm.stores import open_store
 from tests.golden.make import record, told
 

@@ -1,246 +1,30 @@
-"""What verifying finds, and what a head beside the log finds that the log alone cannot."""
+"""What a head beside the log finds that the log alone cannot."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import attrs
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from rat_fsm.codec import hash_of
-from rat_fsm.errors import DamagedFrame, HistoryEvicted, StoreUnreadable, UnsupportedFormat
+from rat_fsm.errors import DamagedFrame, StoreUnreadable, UnsupportedFormat
 from rat_fsm.log import EventLog
-from rat_fsm.log.heads import (
-    Head,
-    Problem,
-    VerifyReport,
-    head_path,
-    keep_heads,
-    read_heads,
-    verify_log,
-)
+from rat_fsm.log.heads import Head, KeptHeads, head_path, keep_heads, read_heads, replace_file
+from rat_fsm.log.verifying import verify_log
 from rat_fsm.stores import open_store
-from rat_fsm.stores.memory import MemoryStore
-from rat_fsm.stores.port import GENESIS, StoredFrame
-from rat_fsm.testing import VirtualClock
-from tests.frames import START, frame_with, usual_body
-from tests.logs import begin, crash, execute, register
+from tests.chains import found, verified, with_two_writers
+from tests.logs import execute, register
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
-
-
-def with_two_writers(path: Path) -> None:
-    """Frames 1 to 6, of w0 and w1 by turns, of two events the first two, of three the others."""
-    clock = VirtualClock()
-    logs = [EventLog.open(path, clock=clock) for _ in range(2)]
-    for log in logs:
-        begin(log)
-    for number in range(2):
-        for log in logs:
-            register(log, f"c{number}")
-            log.flush()
-            clock.advance(1.0)
-    for log in logs:
-        crash(log)
-        log.store.close()
-
-
-def verified(path: Path, heads: dict[str, Head] | None = None) -> VerifyReport:
-    """The report on a file that is opened for reading."""
-    with contextlib.closing(open_store(path)) as store:
-        return verify_log(store, heads)
 
 
 def kept(path: Path) -> dict[str, Head]:
     """The heads of a file, noted beside it."""
     with contextlib.closing(open_store(path)) as store:
         return keep_heads(store, head_path(path))
-
-
-def found(report: VerifyReport) -> list[tuple[int, str, str]]:
-    """The problems of a report, as tuples."""
-    return [attrs.astuple(problem) for problem in report.problems]
-
-
-def test_a_sound_log_is_sound(tmp_path: Path) -> None:
-    """Everything is counted, nothing is wrong, and progress is told frame by frame."""
-    path = tmp_path / "log.db"
-    with_two_writers(path)
-    seen: list[int] = []
-    with contextlib.closing(open_store(path)) as store:
-        report = verify_log(store, progress=seen.append)
-    assert report == VerifyReport(6, 2 + 2 + 4 * 3, ("w0", "w1"), ())
-    assert (report.sound, seen) == (True, [1, 2, 3, 4, 5, 6])
-    assert verified(path, kept(path)) == report
-
-
-def test_an_empty_log_is_sound() -> None:
-    """There is nothing to be wrong."""
-    assert verify_log(MemoryStore()) == VerifyReport(0, 0, (), ())
-
-
-def one_writer() -> list[StoredFrame]:
-    """Four frames of one writer, a second apart, of three events, the first of two."""
-    clock = VirtualClock()
-    with EventLog(clock=clock) as log:
-        begin(log)
-        for number in range(3):
-            clock.advance(1.0)
-            register(log, f"c{number}")
-            log.flush()
-        return list(log.store.read())
-
-
-FOUR: Final = one_writer()
-# A change of each column that the smallest difference makes.
-CHANGES: Final[dict[str, Callable[[Any, int], Any]]] = {
-    **dict.fromkeys(("first", "count", "first_at", "last_at"), lambda value, by: value + by),
-    **dict.fromkeys(
-        ("salt", "body", "prev", "hash"),
-        lambda value, by: bytes([*value[: by % len(value)], 7, *value[by % len(value) + 1 :]]),
-    ),
-    "writer": lambda value, by: f"{value}{by}",
-    "fingerprints": lambda value, by: (*value, f"{by}"),
-}
-
-
-@given(st.integers(1, 4), st.sampled_from(sorted(CHANGES)), st.integers(-200, 200).filter(bool))
-def test_a_change_anywhere_is_found(position: int, column: str, by: int) -> None:
-    """Whatever is changed of whatever frame, that frame is named, or the one that it broke."""
-    frames = list(FOUR)
-    before = getattr(frames[position - 1].frame, column)
-    changed = attrs.evolve(frames[position - 1].frame, **{column: CHANGES[column](before, by)})
-    if changed == frames[position - 1].frame:  # the byte was a 7
-        return
-    frames[position - 1] = StoredFrame(position, changed)
-    (problem, *others) = verify_log(showing(frames)).problems
-    assert (problem.position, len(others)) == (position, column == "writer" and position < 4)
-    assert verify_log(showing(FOUR)).sound
-
-
-def test_the_first_bad_frame_of_each_writer_is_reported(tmp_path: Path) -> None:
-    """One problem a chain, however much is wrong in it; the other chains are verified on."""
-    path = tmp_path / "log.db"
-    with_two_writers(path)
-    execute(
-        path,
-        "UPDATE frames SET body = body || ' ' WHERE position IN (3, 5)",
-        "UPDATE frames SET prev = zeroblob(32) WHERE position = 6",
-    )
-    report = verified(path)
-    assert found(report) == [
-        (3, "w0", "frame 3 is damaged: its hash does not match its content"),
-        (6, "w1", "frame 6 is damaged: it does not continue the chain of w1"),
-    ]
-    assert (report.frames, report.events, report.writers) == (3, 2 + 2 + 3, ("w0", "w1"))
-
-
-def test_frames_that_are_missing_are_reported(tmp_path: Path) -> None:
-    """A gap in the positions is told, and the chain that breaks there; also a whole writer's."""
-    path = tmp_path / "log.db"
-    with_two_writers(path)
-    execute(path, "DELETE FROM frames WHERE position = 3")
-    assert found(verified(path)) == [
-        (3, "", "frames 3 to 3 are missing"),
-        (5, "w0", "frame 5 is damaged: it does not continue the chain of w0"),
-    ]
-    execute(path, "DELETE FROM frames WHERE writer = 'w0'")
-    assert [problem.position for problem in verified(path).problems] == [1, 3, 5]
-
-
-def test_a_row_that_is_no_frame_hides_nothing(tmp_path: Path) -> None:
-    """What SQLite holds in place of a frame is reported, and verifying goes on behind it."""
-    path = tmp_path / "log.db"
-    with_two_writers(path)
-    execute(path, "UPDATE frames SET salt = 'x' WHERE position = 1")
-    assert found(verified(path)) == [
-        (1, "", "frame 1 is damaged: its columns are not of their types"),
-        (3, "w0", "frame 3 is damaged: it does not continue the chain of w0"),
-    ]
-
-
-def test_a_torn_file_is_reported(tmp_path: Path) -> None:
-    """Where the database itself cannot be read on, that is the problem."""
-    path = tmp_path / "log.db"
-    with EventLog.open(path) as log:
-        for number in range(40):
-            register(log, *(f"{number} {index}" for index in range(50)))
-            log.flush()
-    with path.open("r+b") as file:
-        file.seek(100_000)
-        file.write(b"\xff" * 50_000)
-    report = verified(path)
-    assert not report.sound
-    assert "cannot read" in report.problems[-1].message
-
-
-def showing(frames: Iterable[StoredFrame]) -> MemoryStore:
-    """A store in which these frames stand, which it would not have taken."""
-    store = MemoryStore()
-    store._frames.extend(frames)
-    return store
-
-
-def rewritten(number: int, **changes: Any) -> MemoryStore:
-    """Four frames, one of them changed, and every hash from there on made right again."""
-    frames: list[StoredFrame] = []
-    for stored in FOUR:
-        prev = frames[-1].frame.hash if frames else GENESIS
-        frame = attrs.evolve(stored.frame, prev=prev)
-        if stored.position == number:
-            frame = attrs.evolve(frame, **changes)
-        frames.append(StoredFrame(stored.position, attrs.evolve(frame, hash=hash_of(frame))))
-    return showing(frames)
-
-
-SECOND: Final = 1_000_000
-BEGINNING: Final = VirtualClock().now()
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"first": 7}, "it begins with event 7 of w0, not 6"),
-        ({"first": 5}, "it begins with event 5 of w0, not 6"),
-        ({"first_at": BEGINNING, "last_at": BEGINNING}, f"its time goes back {SECOND} µs"),
-        ({"body": b"{}"}, "its body cannot be read"),
-        ({"last_at": BEGINNING + 9 * SECOND}, "its times are not those of its header"),
-        ({"format": 2}, "newer than this rat_fsm"),
-    ],
-)
-def test_a_chain_forged_with_right_hashes_is_found(changes: dict[str, Any], message: str) -> None:
-    """Sequence and time must go on, and bodies be readable, whatever the hashes say."""
-    report = verify_log(rewritten(3, **changes))
-    ((position, writer, problem),) = found(report)
-    assert (position, writer, report.frames) == (3, "w0", 2)
-    assert message in problem
-
-
-def test_a_log_rewritten_with_right_hashes_is_sound_without_a_head() -> None:
-    """That is what a chain cannot find, and a head can."""
-    heads = {"w0": Head(4, FOUR[3].frame.hash.hex())}
-    assert verify_log(showing(FOUR), heads).sound
-    forged = rewritten(2, salt=bytes(16))
-    assert verify_log(forged).sound
-    assert found(verify_log(forged, heads)) == [(4, "w0", "frame 4 of w0 is not the one it was")]
-
-
-def test_an_evicted_beginning_cannot_be_verified() -> None:
-    """A bounded memory log says so."""
-    log = EventLog(MemoryStore(max_events=5))
-    register(log, "c1")
-    log.flush()
-    register(log, "c2")
-    log.flush()
-    with pytest.raises(HistoryEvicted):
-        verify_log(log.store)
-    log.close()
 
 
 def test_a_head_is_kept_beside_the_log(tmp_path: Path) -> None:
@@ -267,12 +51,12 @@ def test_a_log_that_has_grown_extends_its_head(tmp_path: Path) -> None:
     before = kept(path)
     with EventLog.open(path) as log:
         register(log, "c9")
-        assert verify_log(log.store, before).sound
+        assert verify_log(log.store, [KeptHeads(before)]).sound
         log.flush()
         after = keep_heads(log.store, head_path(path))
     assert after["w0"].position > before["w0"].position
-    assert verified(path, before).sound
-    assert verified(path, after).sound
+    assert verified(path, [KeptHeads(before)]).sound
+    assert verified(path, [KeptHeads(after)]).sound
 
 
 SHORTENED: Final = {
@@ -301,7 +85,7 @@ def test_a_shortened_log_is_found(
     with_two_writers(path)
     heads = kept(path)
     execute(path, statement)
-    problems = found(verified(path, heads))
+    problems = found(verified(path, [KeptHeads(heads)]))
     assert [(position, writer) for position, writer, _ in problems] == [e[:2] for e in expected]
     assert all(word in problem[2] for problem, (_, _, word) in zip(problems, expected, strict=True))
     before = head_path(path).read_bytes()
@@ -323,7 +107,9 @@ def test_a_swapped_tail_is_found(tmp_path: Path) -> None:
     with EventLog.open(path, writer="w1") as log:
         register(log, "other")
     assert verified(path).sound
-    assert found(verified(path, heads)) == [(6, "w1", "frame 6 of w1 is not the one it was")]
+    assert found(verified(path, [KeptHeads(heads)])) == [
+        (6, "w1", "frame 6 of w1 is not the one it was")
+    ]
     with pytest.raises(DamagedFrame, match="not the one it was"):
         kept(path)
 
@@ -356,6 +142,15 @@ def test_what_is_no_head_is_one_clear_error(
         read_heads(file)
 
 
+def test_a_file_that_cannot_be_replaced_leaves_nothing(tmp_path: Path) -> None:
+    """What was written beside it goes again."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(IsADirectoryError):
+        replace_file(folder, b"x")
+    assert list(tmp_path.iterdir()) == [folder]
+
+
 def test_a_head_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     """A failed write raises and leaves no file behind."""
     path = tmp_path / "log.db"
@@ -368,12 +163,3 @@ def test_a_head_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
         keep_heads(store, tmp_path / "missing" / "x.head")
     store.close()
     assert {other.name for other in tmp_path.iterdir() if "head" in other.name} == {"log.db.head"}
-
-
-def test_a_problem_says_where() -> None:
-    """Problems are values that programs can compare."""
-    store = MemoryStore()
-    store.append(frame_with(usual_body(), last_at=START + 8).frame)
-    reason = "its rows do not fit its header: its times are not those of its header"
-    message = f"frame 1 is damaged: {reason}"
-    assert verify_log(store).problems == (Problem(1, "w0", message),)

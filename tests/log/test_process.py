@@ -16,7 +16,7 @@ import pytest
 from rat_fsm import EventLog, Position, read_events, replay
 from rat_fsm.errors import LogClosed, LogForked, WriterBusy
 from rat_fsm.events import Activated, ActivityRecorded, Registered
-from rat_fsm.log.heads import verify_log
+from rat_fsm.log.verifying import verify_log
 from rat_fsm.stores import open_store
 from tests.faulty import FaultyStore
 

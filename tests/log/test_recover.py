@@ -6,6 +6,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 import pytest
 
 from rat_fsm.core import ForceDrain, StartDrain
@@ -325,6 +326,9 @@ SNAPSHOTS: Final = {
     "with a record of nowhere": "data = CAST(json_set(CAST(data AS TEXT),"
     " '$.model.records[0].lifecycle', 'x') AS BLOB)",
     "of another type": "position = 'two'",
+    "of another head": "head = zeroblob(32)",
+    "with a text for a head": "head = hex(head)",
+    "of an older rat_fsm, without a head": "head = NULL",
 }
 
 
@@ -369,7 +373,8 @@ def test_what_follows_a_snapshot_must_continue_it(tmp_path: Path) -> None:
         pass
     execute(path, f"UPDATE frames SET hash = zeroblob(32) WHERE position = {last}")  # noqa: S608
     with contextlib.closing(open_store(path, writable=True)) as store:
-        store.save_snapshot(Snapshot(*snapshot))  # type: ignore[attr-defined]
+        forged = attrs.evolve(Snapshot(*snapshot), head=bytes(32))
+        store.save_snapshot(forged)  # type: ignore[attr-defined]
     with pytest.raises(DamagedFrame, match=f"frame {last + 1} is damaged: it does not continue"):
         EventLog.open(path, lifecycles=LIFECYCLES)
 
