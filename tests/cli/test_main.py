@@ -20,12 +20,12 @@ from rat_fsm.events import Registered
 from rat_fsm.log import EventLog
 from tests.cli.logs import RAT_FSM, change, plain, run, write
 
-READING: Final = ("log", "stats", "history", "verify")
+READING: Final = ("log", "stats", "history", "find", "to-test", "verify")
 
 
 def arguments(command: str, url: object) -> list[str]:
     """What a reading command wants to read a log."""
-    return [command, str(url), *(["c1"] if command == "history" else [])]
+    return [command, str(url), *(["c1"] if command in {"history", "to-test"} else [])]
 
 
 def test_version() -> None:
