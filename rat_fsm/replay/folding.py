@@ -105,11 +105,11 @@ def _replay_store(
             break
         with no_collection():
             decoded = decode(stored, model)
-            decoded.fold_into(model, None if until is None else _rows_until(decoded, until))
+            decoded.fold_into(model, None if until is None else rows_until(decoded, until))
     return model
 
 
-def _rows_until(decoded: Decoded, until: Until) -> Sequence[Sequence[Any]]:
+def rows_until(decoded: Decoded, until: Until) -> Sequence[Sequence[Any]]:
     """The first rows of a frame: times never decrease within a writer's frame."""
     if isinstance(until, Position):
         whole = decoded.stored.position < until.frame
