@@ -29,7 +29,7 @@ from rat_fsm.diagrams import __main__ as diagrams  # noqa: E402
 from rat_fsm.diagrams import mermaid  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from rat_fsm.table import EventType, Lifecycle
 
@@ -131,9 +131,18 @@ def _ours(name: str) -> str:
 def commands() -> str:
     """Every command as it explains itself, apart from how click lays that out."""
     context = click.Context(cli, info_name="rat-fsm")
-    named = [(name, cli.get_command(context, name)) for name in COMMANDS]
-    parts = [_command(name, command) for name, command in named if command is not None]
+    named = (pair for name in COMMANDS for pair in _told(name, cli.get_command(context, name)))
+    parts = [_command(name, command) for name, command in named]
     return "\n".join([*parts, f"{cli.epilog}\n"])
+
+
+def _told(name: str, command: click.Command | None) -> Iterator[tuple[str, click.Command]]:
+    """A command and those below it, each by the words that call it."""
+    if command is not None:
+        yield name, command
+    if isinstance(command, click.Group):
+        for below, inner in command.commands.items():
+            yield from _told(f"{name} {below}", inner)
 
 
 def _command(name: str, command: click.Command) -> str:

@@ -88,6 +88,8 @@ class Cli(click.Group):
             sys.stdout.flush()
         except RatFsmError as problem:
             raise Failure(_explain(problem)) from problem
+        except click.UsageError as problem:
+            raise Failure(_corrected(problem)) from problem
         except KeyboardInterrupt:
             _forget_stdout()
             ctx.exit(INTERRUPTED)
@@ -100,6 +102,12 @@ class Cli(click.Group):
 def _explain(problem: RatFsmError) -> str:
     hint = "; rat-fsm verify tells what else is" if isinstance(problem, DamagedFrame) else ""
     return f"{problem}{hint}"
+
+
+def _corrected(problem: click.UsageError) -> str:
+    """What was typed wrong, in one line: click's own has three, with the usage before it."""
+    where = "rat-fsm" if problem.ctx is None else problem.ctx.command_path
+    return f"{problem.format_message().rstrip('.')}; see {where} --help"
 
 
 def _let_output_be_incomplete() -> None:

@@ -224,3 +224,20 @@ def test_nothing_is_claimed_by_reading(tmp_path: Path) -> None:
     assert run("log", path).exit_code == 0
     with EventLog.open(path) as log:
         assert log.writer == "w0"
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (("replay",), "Missing argument 'URL'; see rat-fsm replay --help"),
+        (("log", "x", "--last", "x"), "Invalid value for '--last': 'x' is not"),
+        (("nope",), "No such command 'nope'; see rat-fsm --help"),
+        (("find", "x", "--since", "2026-09-21T14:03"), "say 2026-09-21T14:03Z for UTC"),
+        (("log", "x", f"--{HOSTILE}"), f"No such option: --{ESCAPED}"),
+    ],
+)
+def test_what_is_typed_wrong_is_one_line(given: tuple[str, ...], problem: str) -> None:
+    """It names what was wrong and where to read more; nothing in it is obeyed by a terminal."""
+    result = run(*given)
+    assert (result.exit_code, result.stderr.count("\n"), result.stdout) == (2, 1, "")
+    assert problem in result.stderr
