@@ -18,7 +18,7 @@ import pytest
 from rat_fsm.cli.app import COMMANDS, cli
 from rat_fsm.events import Registered
 from rat_fsm.log import EventLog
-from tests.cli.logs import RAT_FSM, change, plain, run, write
+from tests.cli.logs import ESCAPED, HOSTILE, RAT_FSM, change, plain, run, write
 
 READING: Final = ("log", "stats", "history", "find", "to-test", "verify")
 
