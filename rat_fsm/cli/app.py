@@ -106,8 +106,9 @@ def _explain(problem: RatFsmError) -> str:
 
 def _corrected(problem: click.UsageError) -> str:
     """What was typed wrong, in one line: click's own has three, with the usage before it."""
-    where = "rat-fsm" if problem.ctx is None else problem.ctx.command_path
-    return f"{problem.format_message().rstrip('.')}; see {where} --help"
+    path = () if problem.ctx is None else problem.ctx.command_path.split()[1:]
+    where = ("rat-fsm", *path)
+    return f"{problem.format_message().rstrip('.')}; see {' '.join(where)} --help"
 
 
 def _let_output_be_incomplete() -> None:

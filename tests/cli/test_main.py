@@ -233,7 +233,7 @@ def test_nothing_is_claimed_by_reading(tmp_path: Path) -> None:
         (("log", "x", "--last", "x"), "Invalid value for '--last': 'x' is not"),
         (("nope",), "No such command 'nope'; see rat-fsm --help"),
         (("find", "x", "--since", "2026-09-21T14:03"), "say 2026-09-21T14:03Z for UTC"),
-        (("log", "x", f"--{HOSTILE}"), f"No such option: --{ESCAPED}"),
+        (("log", "x", f"--{HOSTILE}"), f"--{ESCAPED}"),
     ],
 )
 def test_what_is_typed_wrong_is_one_line(given: tuple[str, ...], problem: str) -> None:
