@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks.connections import memory, size, stats, threads
 from benchmarks.durable import durable, record
+from benchmarks.histories import history
 from benchmarks.imports import imports
 from benchmarks.machines import machines
 from benchmarks.measure import Scale, machine
@@ -17,6 +18,7 @@ from benchmarks.replaying import opening, replay
 from benchmarks.report import show, write_json, write_markdown
 from benchmarks.serverload import server
 from benchmarks.serving import chunk, request
+from benchmarks.timetravel import travel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,6 +35,8 @@ ROWS: Final[Mapping[str, Callable[[Scale], list[Result]]]] = {
     "bytes": size,
     "threads": threads,
     "open": opening,
+    "travel": travel,
+    "history": history,
     "chunk": chunk,
     "request": request,
     "server": server,

@@ -17,7 +17,7 @@ def main() -> int:
 
     Returns:
         The exit code, where it does not raise SystemExit with it: 0 is well, 1 is a finding
-        (a bad frame, an unknown id), 2 is an error, 130 is Ctrl-C.
+        (a bad frame, a difference), 2 is an error, 130 is Ctrl-C.
     """
     if not (find_spec("click") and find_spec("rich")):
         print(f"error: {MissingExtra('the command line', 'cli')}", file=sys.stderr)  # noqa: T201 - click is what is missing

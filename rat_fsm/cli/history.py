@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import click
+import msgspec
 
-from rat_fsm.cli.app import Finding
+from rat_fsm.cli.decisions import explain
+from rat_fsm.cli.find import CACHE
+from rat_fsm.cli.moments import TimeType
+from rat_fsm.cli.nearby import NeighbourLines, as_dict
 from rat_fsm.cli.reading import progress
-from rat_fsm.cli.render import Screen, name_of, style_of
+from rat_fsm.cli.render import Screen, style_of
 from rat_fsm.cli.text import clock, counted, date, duration, moment, size
 from rat_fsm.cli.words import (
     describe,
@@ -22,11 +26,16 @@ from rat_fsm.cli.words import (
 from rat_fsm.codec import encode_recorded
 from rat_fsm.events import ActivityRecorded
 from rat_fsm.replay.lives import history_of, lives_of
-from rat_fsm.replay.sources import opened
+from rat_fsm.replay.neighbours import WITHIN, neighbours
+from rat_fsm.replay.sources import last_frame, opened
 
 if TYPE_CHECKING:
+    import datetime
+    from pathlib import Path
+
     from rat_fsm.cli.render import Cell
     from rat_fsm.replay.lives import Life, Step
+    from rat_fsm.replay.neighbours import Neighbours
     from rat_fsm.stores.port import Store
 
 _EVENT: Final = 17
@@ -38,40 +47,83 @@ _SENT: Final = 8
 @click.command("history")
 @click.argument("url")
 @click.argument("id")
-@click.option("--json", "as_json", is_flag=True, help="One envelope of JSON a line.")
 @click.option("--all", "everything", is_flag=True, help="Each activity on a line of its own.")
-def command(url: str, id: str, *, as_json: bool, everything: bool) -> None:
+@click.option(
+    "--around",
+    type=TimeType(),
+    metavar="TIME",
+    help="Also tell what happened to others near this time.",
+)
+@click.option(
+    "--within",
+    type=click.FloatRange(min=0, max=10**9),
+    default=WITHIN,
+    metavar="SECONDS",
+    help=f"How near, before and after it; {WITHIN:g} by default.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One envelope of JSON a line.")
+@CACHE
+def command(
+    url: str,
+    id: str,
+    *,
+    everything: bool,
+    around: datetime.datetime | None,
+    within: float,
+    as_json: bool,
+    cache: Path | None,
+) -> None:
     """Tell what happened to ID, a connection or any other stream, in the log at URL.
 
     An id may be used again once its connection has closed, so each of its lives is told by
     itself: when, which event, the state before and after it, how long that state had lasted,
-    the bytes sent so far, and why it ended and by whom. A run of activities is one line.
+    the bytes sent so far, and why it ended and by whom. A run of activities is one line. A retry
+    tells by which policy it was decided, and how its delay came about.
+
+    Whether others had the same trouble, --around tells: who began, ended or had errors then, and
+    how many were there. With --json each of them is an object with the key neighbour.
+
+    Of a log of half a million events or more an index is kept in the cache folder, so only the
+    first question takes time.
     """
     screen = Screen()
     with opened(url) as store:
-        found = (
-            _json(screen, store, id) if as_json else _told(screen, store, id, merge=not everything)
-        )
-        if not found:
-            raise Finding(f"{name_of(store)} has never heard of {id}")
+        if as_json:
+            _json(screen, store, id, cache)
+        else:
+            _told(screen, store, id, cache, merge=not everything)
+        if around is not None:
+            near = _near(store, id, around, within, cache)
+            if as_json:
+                for one in near.near:
+                    screen.json(msgspec.json.encode({"neighbour": as_dict(one)}))
+            else:
+                screen.line()
+                NeighbourLines(screen).show(around, within, near)
 
 
-def _json(screen: Screen, store: Store, stream_id: str) -> bool:
-    found = False
-    for _, recorded in history_of(store, stream_id):
-        screen.json(encode_recorded(recorded))
-        found = True
-    return found
+def _json(screen: Screen, store: Store, stream_id: str, cache: Path | None) -> None:
+    with progress("searching", last_frame(store)) as advance:
+        for _, recorded in history_of(store, stream_id, cache=cache, progress=advance):
+            screen.json(encode_recorded(recorded))
 
 
-def _told(screen: Screen, store: Store, stream_id: str, *, merge: bool) -> bool:
-    with progress("searching", None):
-        lives = lives_of(store, stream_id, merge=merge)
+def _told(screen: Screen, store: Store, stream_id: str, cache: Path | None, *, merge: bool) -> None:
+    with progress("searching", last_frame(store)) as advance:
+        lives = lives_of(store, stream_id, merge=merge, cache=cache, progress=advance)
     for number, life in enumerate(lives, 1):
         if number > 1:
             screen.line()
         LifeLines(screen, life).show(f"life {number} of {len(lives)}" if len(lives) > 1 else "")
-    return bool(lives)
+
+
+def _near(
+    store: Store, stream_id: str, around: datetime.datetime, within: float, cache: Path | None
+) -> Neighbours:
+    with progress("searching", last_frame(store)) as advance:
+        return neighbours(
+            store, around, within=within, but=stream_id, cache=cache, progress=advance
+        )
 
 
 class LifeLines:
@@ -110,7 +162,7 @@ class LifeLines:
         ]
         if self._sent_width:
             cells.append((size(step.sent), -_SENT, "dim"))
-        self._screen.row(*cells, rest=(_detail(step), ""), under=1)
+        self._screen.row(*cells, rest=(_detail(step, self._life), ""), under=1)
 
     def _head(self) -> None:
         cells = [(f"{self._day} UTC", 12), ("event", self._event_width - 2), ("state", _STATE)]
@@ -145,8 +197,9 @@ def _change(step: Step) -> str:
     return step.before if step.before == step.after else f"{step.before} → {step.after}"
 
 
-def _detail(step: Step) -> str:
+def _detail(step: Step, life: Life) -> str:
     if step.count == 1:
-        return "" if isinstance(step.event, ActivityRecorded) else describe(step.event)
+        plain = "" if isinstance(step.event, ActivityRecorded) else describe(step.event)
+        return joined(plain, explain(step.event, life.policy), by=": ")
     took = duration(step.until - step.micros)
     return f"{counted(step.count, 'time')} in {took}, {describe(step.event)}"

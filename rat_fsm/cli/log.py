@@ -13,7 +13,7 @@ import click
 from rat_fsm.cli.moments import PositionType
 from rat_fsm.cli.render import Screen
 from rat_fsm.cli.text import clock, date, moment
-from rat_fsm.cli.words import describe, label, style_of_event
+from rat_fsm.cli.words import describe, joined, label, style_of_event
 from rat_fsm.codec import MAX_EVENTS, encode_recorded
 from rat_fsm.events import Position
 from rat_fsm.log.subscription import Subscription, events_after, read_recorded
@@ -145,8 +145,8 @@ class EventLines:
         self._position = 4
         self._id = 0
 
-    def show(self, recorded: Recorded) -> None:
-        """Writes one event."""
+    def show(self, recorded: Recorded, state: str = "") -> None:
+        """Writes one event, and in words what it did to a state."""
         at = self._time(recorded.micros)
         position, stream_id = str(recorded.position), recorded.stream.id
         self._position = max(self._position, len(position))
@@ -156,7 +156,7 @@ class EventLines:
             (at, len(at), "dim"),
             (label(recorded.type), _EVENT, style_of_event(recorded.event)),
             (stream_id, self._id, "bold"),
-            rest=(describe(recorded.event), ""),
+            rest=(joined(state, describe(recorded.event), by="  "), ""),
             under=3,
         )
 

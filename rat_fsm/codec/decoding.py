@@ -17,7 +17,7 @@ from rat_fsm.events import ActivityRecorded, Position, Recorded, Started, Stream
 from rat_fsm.table import fingerprint_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rat_fsm.codec.judging import OldStates
     from rat_fsm.projections.model import ReadModel
@@ -86,8 +86,8 @@ class Decoded:
     rows: Sequence[Sequence[Any]]
     old_states: OldStates = ()
 
-    def recorded(self) -> Iterator[Recorded]:
-        """The frame's events in their envelopes."""
+    def recorded(self, pick: Callable[[Sequence[Any]], bool] | None = None) -> Iterator[Recorded]:
+        """The frame's events in their envelopes, or those whose row is picked."""
         frame = self.stored.frame
         streams = [
             Stream(lifecycle, name, f"{frame.writer}:{born}")
@@ -97,6 +97,8 @@ class Decoded:
         for offset, row in enumerate(self.rows):
             number, reader = row[1], self.readers[row[2]]
             versions[number] += 1
+            if pick is not None and not pick(row):
+                continue
             yield Recorded(
                 position=Position(self.stored.position, offset),
                 micros=frame.first_at + row[0],
@@ -115,7 +117,7 @@ class Decoded:
         if not rows:
             return
         add_states(model, self.old_states)
-        records = [self._resolve(model, *stream) for stream in self.streams]
+        records = self._records(model, rows)
         try:
             model.fold_rows(records, self.readers, frame.first, frame.first_at, rows)
         except (LookupError, TypeError, ValueError, AttributeError) as problem:
@@ -124,6 +126,19 @@ class Decoded:
             ) from problem
         model.cursor[frame.writer] = frame.first + len(rows) - 1
         model.last_at[frame.writer] = frame.first_at + rows[-1][0]
+
+    def _records(
+        self, model: ReadModel, rows: Sequence[Sequence[Any]]
+    ) -> list[StreamRecord | None]:
+        """What the streams of rows stand for; most are known, and found without a call for each."""
+        known = model.known(self.stored.frame.writer)
+        records = [known.get(born) for _, _, born, _ in self.streams]
+        used = {row[1] for row in rows} if len(rows) < len(self.rows) else range(len(records))
+        for number in used:
+            record, stream = records[number], self.streams[number]
+            if record is None or record.id != stream[1] or record.lifecycle != stream[0]:
+                records[number] = self._resolve(model, *stream)
+        return records
 
     def _resolve(
         self, model: ReadModel, lifecycle: str, name: str, born: int, _base: int

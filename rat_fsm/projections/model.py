@@ -40,9 +40,6 @@ class ReadModel:
     (`cursor`: writer → sequence number) does not count.
 
     Attributes:
-        connections: id → `ConnectionInfo` of open connections.
-        stats: totals since the start of the log.
-        retry: id → retry count.
         totals: the running totals behind the statistics.
         cursor: how far it has read, writer → sequence number of the last event.
         last_at: when each writer last recorded something, microseconds.
@@ -57,9 +54,6 @@ class ReadModel:
         self.totals.states.setdefault("connection", {})
         self.cursor: dict[str, int] = {}
         self.last_at: dict[str, int] = {}
-        self.connections = Connections(self)
-        self.stats = Stats(self)
-        self.retry = Retries(self)
         self._ids: dict[str, dict[str, StreamRecord]] = {name: {} for name in self.lifecycles}
         self._streams: dict[str, dict[int, StreamRecord]] = {}
         self._node: NodeRecord | None = None
@@ -81,6 +75,22 @@ class ReadModel:
         }
         node = None if self._node is None else dump_record(self._node)
         return records, node, self.totals.dump()
+
+    # Views are made when asked for: a model that held them would be garbage only a collector finds.
+    @property
+    def connections(self) -> Connections:
+        """Id → `ConnectionInfo` of open connections."""
+        return Connections(self)
+
+    @property
+    def stats(self) -> Stats:
+        """Totals since the start of the log."""
+        return Stats(self)
+
+    @property
+    def retry(self) -> Retries:
+        """Id → retry count."""
+        return Retries(self)
 
     @property
     def open_connections(self) -> int:
@@ -216,6 +226,10 @@ class ReadModel:
         else:
             self.fold(record, reader.kind, seq, at, event)
 
+    def known(self, writer: str) -> Mapping[int, StreamRecord]:
+        """A writer's records by the number of their first event, ready to be folded into."""
+        return self._streams.get(writer, {})
+
     def resolve(
         self, writer: str, lifecycle: str, stream_id: str, born: int
     ) -> StreamRecord | None:
@@ -255,10 +269,20 @@ class ReadModel:
             "cursor": self.cursor,
             "last_at": self.last_at,
             "node": None if self._node is None else dump_record(self._node),
+            "hidden": [
+                (record.writer, record.born)
+                for streams in self._streams.values()
+                for record in streams.values()
+                if self._ids[record.lifecycle].get(record.id) is not record
+            ],
         }
 
     def load(self, data: Mapping[str, Any]) -> None:
-        """Takes over what `dump` gave, of a model with the same lifecycles."""
+        """Takes over what `dump` gave, of a model with the same lifecycles.
+
+        What is ``hidden`` was open when another stream with its id began; older dumps have none.
+        """
+        hidden = {(writer, born) for writer, born in data.get("hidden", ())}
         self.totals.load(data["totals"])
         self.cursor, self.last_at = dict(data["cursor"]), dict(data["last_at"])
         if data["node"] is not None:
@@ -267,5 +291,6 @@ class ReadModel:
             record = load_record(plain)
             if self._node is not None and plain == data["node"]:
                 record = self._node
-            self._ids[record.lifecycle][record.id] = record
+            if (record.writer, record.born) not in hidden:
+                self._ids[record.lifecycle][record.id] = record
             self._streams.setdefault(record.writer, {})[record.born] = record

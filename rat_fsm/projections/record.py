@@ -10,7 +10,7 @@ handler finds an event folded whole or not at all.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final, TypeVar
 
 
 class StreamRecord:
@@ -101,12 +101,26 @@ class NodeRecord(StreamRecord):
         self.drain_requested_by = ""
 
 
+Record = TypeVar("Record", bound=StreamRecord)
 RECORDS: dict[str, type[StreamRecord]] = {"connection": ConnectionRecord, "node": NodeRecord}
 
 
 def all_slots(cls: type) -> list[str]:
     """The names of every slot of a class and its bases, sorted."""
     return sorted(slot for base in cls.__mro__ for slot in getattr(base, "__slots__", ()))
+
+
+_KINDS: Final[tuple[type[StreamRecord], ...]] = (StreamRecord, *RECORDS.values())
+_SLOTS: Final = {cls: all_slots(cls) for cls in _KINDS}
+
+
+def copy_record(record: Record) -> Record:
+    """An equal record; the values in it are shared, as no fold changes them in place."""
+    cls = type(record)
+    copy = cls.__new__(cls)
+    for slot in _SLOTS[cls]:
+        setattr(copy, slot, getattr(record, slot))
+    return copy
 
 
 def dump_record(record: StreamRecord) -> dict[str, Any]:

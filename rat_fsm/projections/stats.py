@@ -65,6 +65,14 @@ class Totals:
         self.states: dict[str, dict[str, int]] = {}
         self.definitions: dict[str, dict[str, Any]] = {}
 
+    def copy(self) -> Totals:
+        """Equal totals that count on by themselves."""
+        copy = Totals()
+        copy.load(self.dump())
+        copy.closed_by_reason, copy.refused = dict(self.closed_by_reason), dict(self.refused)
+        copy.states = {lifecycle: dict(counts) for lifecycle, counts in self.states.items()}
+        return copy
+
     def dump(self) -> dict[str, Any]:
         """Every counter, as plain values."""
         return {slot: getattr(self, slot) for slot in self.__slots__}

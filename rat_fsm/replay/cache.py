@@ -36,6 +36,17 @@ def default_folder() -> Path:
     return (told if told.is_absolute() else Path.home() / ".cache") / "rat_fsm"
 
 
+def cache_file(store: Store, folder: Path | None = None) -> Path | None:
+    """Where the cache of a log goes, whether there is one or not; None for one in memory."""
+    where = getattr(store, "path", None)
+    if not isinstance(where, Path):
+        return None
+    name = hashlib.sha256(os.fsencode(where.resolve())).hexdigest()[:32]
+    with contextlib.suppress(RuntimeError):  # a user without a home
+        return (default_folder() if folder is None else folder) / f"{name}.db"
+    return None
+
+
 class Cache:
     """The cache of one log; a context manager that closes itself.
 
@@ -45,23 +56,23 @@ class Cache:
     Args:
         store: the log.
         folder: where the file goes; `default_folder` by default.
+        kept: False works in memory, however long it takes again the next time.
 
     Attributes:
         path: the file, None where it is in memory.
     """
 
-    def __init__(self, store: Store, folder: Path | None = None) -> None:
+    def __init__(self, store: Store, folder: Path | None = None, *, kept: bool = True) -> None:
         self.store = store
         self.path: Path | None = None
-        self._connection = self._open(default_folder() if folder is None else folder)
+        self._connection = self._open(folder, kept=kept)
 
-    def _open(self, folder: Path) -> sqlite3.Connection:
-        first = frame_at(self.store, 1)
-        where = getattr(self.store, "path", None)
-        if first is not None and isinstance(where, Path):
-            name = hashlib.sha256(os.fsencode(where.resolve())).hexdigest()[:32]
+    def _open(self, folder: Path | None, *, kept: bool) -> sqlite3.Connection:
+        path = cache_file(self.store, folder) if kept else None
+        first = None if path is None else frame_at(self.store, 1)
+        if path is not None and first is not None:
             with contextlib.suppress(OSError, sqlite3.Error):
-                return self._open_file(folder / f"{name}.db", first.frame.hash.hex())
+                return self._open_file(path, first.frame.hash.hex())
         self.path = None
         return _prepared(sqlite3.connect(":memory:", isolation_level=None))
 
@@ -79,8 +90,7 @@ class Cache:
                     connection.close()
                     raise
             connection.close()
-            for leftover in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
-                leftover.unlink(missing_ok=True)
+            _delete(path)
         raise sqlite3.DatabaseError(f"{path} is replaced by somebody else")
 
     def prepare(self, part: str, version: int, tables: Mapping[str, str]) -> sqlite3.Connection:
@@ -110,15 +120,25 @@ class Cache:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield self._connection
+            self._connection.execute("COMMIT")
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            if self._connection.in_transaction:  # a full disk has ended it already
+                self._connection.execute("ROLLBACK")
             raise
-        self._connection.execute("COMMIT")
 
     def is_at(self, position: int, frame_hash: bytes) -> bool:
         """Whether the log still has the frame with this hash at a position."""
         stored = frame_at(self.store, position)
         return stored is not None and stored.frame.hash == frame_hash
+
+    def discard(self) -> None:
+        """Deletes a file that turned out to be damaged; who comes next begins anew.
+
+        What has it open, this cache too, goes on with what can still be read of it.
+        """
+        if self.path is not None:
+            with contextlib.suppress(OSError):  # a folder that may only be read keeps it
+                _delete(self.path)
 
     def close(self) -> None:
         """Lets go of the file; idempotent."""
@@ -144,6 +164,11 @@ def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(_META)
     return connection
+
+
+def _delete(path: Path) -> None:
+    for leftover in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        leftover.unlink(missing_ok=True)
 
 
 def _belongs(connection: sqlite3.Connection, identity: str) -> bool:

@@ -16,10 +16,13 @@ from rat_fsm.events import (
     Closing,
     ErrorRecorded,
     Registered,
+    RetryRefused,
+    RetryScheduled,
     Started,
 )
 from rat_fsm.lifecycles import CONNECTION
 from rat_fsm.log import EventLog
+from rat_fsm.replay.cache import Cache
 from rat_fsm.replay.sources import mentioning, opened
 from rat_fsm.stores.port import SupportsMentions
 from rat_fsm.table import Lifecycle
@@ -81,7 +84,10 @@ def test_a_life_is_told(path: Path) -> None:
             *("error_recorded", "active", "1.5 kB"),
             "OSError: reset by peer (network_error, retryable)",
         ],
-        ["retry_scheduled", "active → retrying", "1.5 kB", "attempt 1 in 1.0 s (network_error)"],
+        [
+            *("retry_scheduled", "active → retrying", "1.5 kB"),
+            "attempt 1 in 1.0 s (network_error): at most 30.0 s",
+        ],
         ["recovered", "retrying → active", "1.5 kB", "after 1 retry"],
         [
             "closing",
@@ -136,14 +142,16 @@ def test_json_is_the_lines_of_the_log(path: Path) -> None:
     assert len(expected) == 11
 
 
-@pytest.mark.parametrize("options", [(), ("--json",)])
+@pytest.mark.parametrize("options", [(), ("--json",), ("--around", "2026-09-21T14:13:20Z")])
 def test_an_unknown_id(path: Path, options: tuple[str, ...]) -> None:
-    """An id that is not in the log is one line on stderr and exit 1, also where it is data."""
-    for unknown in ("nobody", "browser", "10.0.0.1", 'c1"', "[red]\x1b[31m"):
+    """An id that is not in the log is one line on stderr and exit 2, also where it is data."""
+    near = {'c1"': "c1", "C10": "c10 or c1"}
+    for unknown in ("nobody", "browser", "10.0.0.1", *near, "[red]\x1b[31m", "c\udcff"):
         result = run("history", path, unknown, *options)
-        escaped = unknown.replace("\x1b", r"\x1b")
-        assert (result.exit_code, result.stdout) == (1, "")
-        assert result.stderr == f"error: sqlite:{path} has never heard of {escaped}\n"
+        escaped = unknown.replace("\x1b", r"\x1b").replace("\udcff", r"\udcff")
+        hint = f"; did you mean {near[unknown]}?" if unknown in near else ""
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == f"error: sqlite:{path} has never heard of {escaped}{hint}\n"
 
 
 @pytest.mark.parametrize(
@@ -264,6 +272,71 @@ def test_activities_in_different_states_are_not_one(tmp_path: Path) -> None:
     steps = columns(run("history", path, "c1").stdout)
     runs = [(step[1], step[3]) for step in steps if step[0] == "activity_recorded"]
     assert runs == [("active", "20 B"), ("closing", "50 B")]
+
+
+def test_the_policy_that_decided(tmp_path: Path) -> None:
+    """A retry says how its delay came about; where it says no policy, by that of its run."""
+    path = tmp_path / "events.db"
+    policy = {"max_retries": 2, "base_delay": 1.0, "max_delay": 30.0, "jitter": "full"}
+    error = ErrorRecorded("OSError", "reset", "network_error", retryable=True)
+    retry = RetryScheduled(2, 0.5, 0.25, 30.0, "network_error")
+    with EventLog.open(path) as log:
+        log.begin({}, policy)
+        for event in (Registered("10.0.0.1"), error, retry, error, RetryRefused("exhausted")):
+            log.append(("connection", "c1"), event)
+    told = {step[0]: step[-1] for step in columns(run("history", path, "c1").stdout)}
+    assert told["retry_scheduled"] == (
+        "attempt 2 in 500 ms (network_error): backoff 2.0 s, full jitter with draw 0.25, "
+        "2 retries allowed, at most 30.0 s"
+    )
+    assert told["retry_refused"] == "exhausted: all 2 retries are used up"
+
+
+AROUND: Final = ("--around", "2026-09-21T14:13:24Z", "--within", "1.5")
+
+
+def test_neighbours(path: Path) -> None:
+    """--around tells to whom else something happened then, and how many were there."""
+    lines = plain(run("history", path, "c10", *AROUND).stdout)
+    assert lines[-3:] == [
+        "around 2026-09-21 14:13:24.000 UTC, 1.5 s before and after it",
+        "1 other there · 1 had errors · 1 ended · 0 began",
+        "1 error, ended   c1  completed, by client · sse 10.0.0.1 · 1.5 kB · 1 error, 1 retry",
+    ]
+    lines = plain(run("history", path, "c1", "--around", "2026-09-21T14:13:24Z").stdout)
+    assert lines[-1].startswith("1 error, began   c10")
+
+
+def test_neighbours_as_json(path: Path) -> None:
+    """With --json each is an object of its own, after the events."""
+    lines = run("history", path, "c10", "--json", *AROUND).stdout.splitlines()
+    *events, last = [json.loads(line) for line in lines]
+    assert {event["stream"][1] for event in events} == {"c10"}
+    assert list(last) == ["neighbour"]
+    near = last["neighbour"]
+    assert (near["stream"][1], near["began_near"], near["ended_near"], near["errors_near"]) == (
+        *("c1", False, True, 1),
+    )
+
+
+def test_many_neighbours(tmp_path: Path) -> None:
+    """Twenty are told one by one; how many more there are is said."""
+    path = tmp_path / "events.db"
+    write(path, *((f"c{number}", Registered("10.0.0.1")) for number in range(40)))
+    around = ("--around", "2026-09-21T14:13:30Z", "--within", 99)
+    lines = plain(run("history", path, "c0", *around).stdout)
+    assert lines[-22] == "39 others there · 0 had errors · 0 ended · 39 began"
+    assert lines[-1] == "and 19 more: --json has them all, a smaller --within fewer"
+
+
+def test_an_index_tells_the_same(path: Path, tmp_path: Path) -> None:
+    """What is looked up in an index, which --cache says the place of, is what is found without."""
+    folder = tmp_path / "folder"
+    with EventLog.open(path) as log, Cache(log.store, folder):
+        pass
+    for options in ((), ("--json",), AROUND):
+        expected = run("history", path, "c1", *options).stdout
+        assert run("history", path, "c1", "--cache", folder, *options).stdout == expected
 
 
 class JustReading:
