@@ -77,7 +77,7 @@ def tour(path: Path, cache: Path) -> tuple[float, float, float, float]:
 
 def _see(path: Path, cache: Path, moment: Position) -> None:
     """What `rat-fsm replay --at` does."""
-    with Timeline(path, cache=cache) as timeline:
+    with no_collection(), Timeline(path, cache=cache) as timeline:
         timeline.at(moment)
 
 
@@ -93,7 +93,7 @@ def _steps(timeline: Timeline, step: Callable[[int], Any]) -> list[float]:
 def _move(timeline: Timeline, move: Callable[[], Any]) -> float:
     """How long it takes until everything is known of the place that was gone to.
 
-    Garbage is collected between the moves, as `rat-fsm step` does it.
+    Garbage is collected between the moves, as with `rat-fsm step`.
     """
     with no_collection():
         return seconds(lambda: (move(), timeline.change, timeline.model))

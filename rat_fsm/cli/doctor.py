@@ -102,6 +102,7 @@ def _inspected(target: str) -> Any:
 
     Whatever it prints while it is imported goes to stderr.
     """
+    before = open_logs()
     try:
         app = load(target)
         with contextlib.redirect_stdout(sys.stderr):
@@ -112,7 +113,8 @@ def _inspected(target: str) -> Any:
         raise Failure(f"cannot import {target}: {_told(problem)}") from problem
     finally:
         for log in open_logs():  # an application may open its log when it is imported
-            log.close()
+            if log not in before:
+                log.close()
     if not callable(app):
         raise Failure(f"{target} is no ASGI application, but a {type(app).__name__}")
     return application

@@ -12,6 +12,7 @@ from rat_fsm.cli.moments import MomentType
 from rat_fsm.cli.reading import progress
 from rat_fsm.cli.render import Screen
 from rat_fsm.cli.then import SHOWN, SORTS, Then, ThenLines, state_of
+from rat_fsm.codec import no_collection
 from rat_fsm.events import to_datetime
 from rat_fsm.replay.lives import lives_of
 from rat_fsm.replay.sources import check_within, last_frame, last_position, opened
@@ -86,6 +87,7 @@ def command(
 def _then(store: Store, at: Moment | None, cache: Path | None) -> Then:
     moment = last_position(store) if at is None else check_within(store, at)
     with (
+        no_collection(),  # nothing here is for it to find, and it would look again and again
         progress("folding", last_frame(store)) as advance,
         Timeline(store, cache=cache, progress=advance) as timeline,
     ):

@@ -123,15 +123,11 @@ class Stepper:
                 self._tell("before the first event")
 
     def obey(self, line: str) -> bool:
-        """Runs one command, and tells what is wrong with it; whether another may follow.
-
-        Garbage is collected afterwards: with a million records in memory it takes longer than
-        most steps do.
-        """
+        """Runs one command, and tells what is wrong with it; whether another may follow."""
         word, _, argument = line.strip().partition(" ")
         try:
             if word:
-                with self._shown(), no_collection():
+                with self._shown():
                     self._command(word)(argument.strip())
         except KeyboardInterrupt:
             self._teller.note("interrupted")
@@ -147,8 +143,12 @@ class Stepper:
 
     @contextlib.contextmanager
     def _shown(self) -> Iterator[None]:
-        """Shows how far a long way has come."""
-        with progress("reading", self._total) as self._advance:
+        """Shows how far a long way has come.
+
+        Garbage is collected afterwards: with so many records in memory that takes longer than
+        most steps do.
+        """
+        with no_collection(), progress("reading", self._total) as self._advance:
             yield
 
     def _progress(self, frame: int) -> None:
