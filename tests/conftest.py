@@ -7,7 +7,7 @@ import os
 from hypothesis import HealthCheck, settings
 
 # A slow machine must not fail a test: no deadline, and no health check that reads the time.
-for profile, max_examples in (("dev", 50), ("ci", 100)):
+for profile, max_examples in (("dev", 25), ("ci", 75)):
     settings.register_profile(
         profile,
         max_examples=max_examples,

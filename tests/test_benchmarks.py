@@ -15,6 +15,7 @@ if not (ROOT / "benchmarks" / "__main__.py").is_file():
     pytest.skip("the installed package has no benchmarks", allow_module_level=True)
 
 
+@pytest.mark.slow
 def test_a_quick_run_of_the_overhead(tmp_path: Path) -> None:
     """The rows of the middleware measure, with a server where there is one."""
     file = tmp_path / "b.json"
@@ -28,6 +29,7 @@ def test_a_quick_run_of_the_overhead(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_quick_run_of_one_row_writes_what_it_measured(tmp_path: Path) -> None:
     """`python -m benchmarks --quick --only bytes` measures, and writes JSON and Markdown."""
     files = ["--json", str(tmp_path / "b.json"), "--markdown", str(tmp_path / "b.md")]

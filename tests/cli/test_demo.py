@@ -43,6 +43,7 @@ def run(log: Path, *arguments: str) -> tuple[int, str, str]:
     return finish(start(log, *arguments))
 
 
+@pytest.mark.slow
 def test_it_ends_by_itself_and_its_replay_equals_what_was_live(tmp_path: Path) -> None:
     """Without a terminal; then the file verifies and a second run continues it."""
     log = tmp_path / "events.db"

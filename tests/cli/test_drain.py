@@ -106,6 +106,7 @@ def test_one_command_drains_every_writer(path: Path) -> None:
     assert replay(path).totals.closed_by_reason == {"shutdown": 5}
 
 
+@pytest.mark.slow
 def test_what_a_person_reads(path: Path) -> None:
     """A line for each change as it comes, and one at the end."""
     with (
@@ -185,6 +186,7 @@ def test_those_that_are_left(path: Path) -> None:
         assert writer["left"][0]["id"] == "w0-77"
 
 
+@pytest.mark.slow
 def test_a_writer_killed_meanwhile(path: Path) -> None:
     """A process that dies with its connections is not waited for until time is up."""
     with (

@@ -65,6 +65,7 @@ def vanish(port: int, path: str, after: bytes) -> None:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
+@pytest.mark.slow
 def test_streaming_error_handling_serves_retries_and_refuses() -> None:
     """Streams arrive whole, a failing source is retried, and the third at once is turned away."""
     with running("streaming_error_handling.py") as program:

@@ -109,6 +109,7 @@ def answer(*words: str, error: str = "") -> str:
     return tokens + (f'event: error\ndata: "{error}"\n\n' if error else "")
 
 
+@pytest.mark.slow
 def test_fastapi_llm_retries_until_the_first_token_and_finishes_its_answers(
     tmp_path: Path,
 ) -> None:

@@ -152,6 +152,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_health_never_understates_what_a_kill_would_lose(tmp_path: Path) -> None:
     """What ``health.pending`` did not count as pending is in the file."""
     for delay in (0.1, 0.23, 0.31):

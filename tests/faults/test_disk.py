@@ -86,6 +86,7 @@ def test_a_full_disk_loses_nothing_and_is_visible(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(st.lists(st.sampled_from(FAULTS), max_size=4))
 def test_whatever_fails_nothing_is_lost_and_nothing_comes_twice(faults: list[str]) -> None:
@@ -128,6 +129,7 @@ def test_flush_says_at_once_that_the_store_fails(
     log.close()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)  # it fills the whole bound of what may wait
 def test_while_the_store_is_away_managers_answer_false_and_ends_still_fit() -> None:
     """Past the bound nothing new is taken, and what was open can still end."""

@@ -201,6 +201,7 @@ def test_a_callback_that_raises_hurts_nobody(
     followed.stop()
 
 
+@pytest.mark.slow
 def test_an_outage_is_said_once_and_nothing_is_lost_in_it(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
