@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from rat_fsm.stores.port import Store
     from rat_fsm.table import Lifecycle
 
-# A checkpoint takes as long as folding some 25 events for each stream in it.
-EVENTS_PER_STREAM: Final = 25
+# A checkpoint takes as long as folding some ten events for each stream in it, or twice that.
+EVENTS_PER_STREAM: Final = 10
 # A fork costs some 100 bytes a stream for the dictionaries alone: so many streams in all of them.
 MOST_HELD: Final = 300_000
 
@@ -39,7 +39,7 @@ class Distances:
         window: how far before it.
     """
 
-    checkpoints: int = 250_000
+    checkpoints: int = 150_000
     forks: int = 4_000
     window: int = 100_000
 
