@@ -10,9 +10,8 @@ import msgspec
 from rat_fsm.cli.app import FOUND
 from rat_fsm.cli.differences import LogLines, MomentLines
 from rat_fsm.cli.moments import MomentType
-from rat_fsm.cli.reading import progress
+from rat_fsm.cli.reading import CACHE, progress
 from rat_fsm.cli.render import Screen
-from rat_fsm.cli.replay import CACHE
 from rat_fsm.codec import encode_recorded
 from rat_fsm.errors import InvalidArgument
 from rat_fsm.replay.divergence import LISTED, diff_logs, diff_moments

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
 
 from rat_fsm.cli.moments import TimeType
-from rat_fsm.cli.reading import progress
+from rat_fsm.cli.reading import CACHE, progress
 from rat_fsm.cli.render import Screen, name_of, style_of
 from rat_fsm.cli.text import clock, counted, date, duration, moment, size
 from rat_fsm.cli.words import joined, troubles
@@ -20,17 +19,12 @@ from rat_fsm.replay.sources import last_frame, opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from rat_fsm.replay.search import Found, Search
 
 MOST: Final = 100
 ANY: Final = "*"
-CACHE: Final = click.option(
-    "--cache",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="FOLDER",
-    help="Where the index of a long log is kept (~/.cache/rat_fsm by default).",
-)
 _SECONDS: Final = click.FloatRange(min=0)
 _LIVED: Final = 7
 _WIDEST: Final = 36  # a UUID

@@ -8,10 +8,9 @@ import click
 import msgspec
 
 from rat_fsm.cli.decisions import explain
-from rat_fsm.cli.find import CACHE
 from rat_fsm.cli.moments import TimeType
 from rat_fsm.cli.nearby import NeighbourLines, as_dict
-from rat_fsm.cli.reading import progress
+from rat_fsm.cli.reading import CACHE, progress
 from rat_fsm.cli.render import Screen, style_of
 from rat_fsm.cli.text import clock, counted, date, duration, moment, size
 from rat_fsm.cli.words import (

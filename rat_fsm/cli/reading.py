@@ -1,10 +1,13 @@
-"""Shows how far the reading of a log has come, where it takes long."""
+"""Reads a log where it takes long: how far that has come, and where what it found is kept."""
 
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from threading import Timer
 from typing import TYPE_CHECKING, Final
+
+import click
 
 from rat_fsm.replay.sources import last_frame
 
@@ -16,6 +19,12 @@ if TYPE_CHECKING:
     Advance = Callable[[int], None]
 
 PATIENCE: Final = 1.0
+CACHE: Final = click.option(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Where checkpoints and the index of a long log are kept (~/.cache/rat_fsm by default).",
+)
 
 
 @contextlib.contextmanager

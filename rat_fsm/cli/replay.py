@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from rat_fsm.cli.moments import MomentType
-from rat_fsm.cli.reading import progress
+from rat_fsm.cli.reading import CACHE, progress
 from rat_fsm.cli.render import Screen
 from rat_fsm.cli.then import SHOWN, SORTS, Then, ThenLines, state_of
 from rat_fsm.codec import no_collection
@@ -19,17 +18,12 @@ from rat_fsm.replay.sources import check_within, last_frame, last_position, open
 from rat_fsm.replay.timeline import Timeline
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rat_fsm.projections.connections import ConnectionInfo
     from rat_fsm.replay.lives import Life
     from rat_fsm.replay.sources import Moment
     from rat_fsm.stores.port import Store
-
-CACHE: Final = click.option(
-    "--cache",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="FOLDER",
-    help="Where checkpoints of a long log are kept (~/.cache/rat_fsm by default).",
-)
 
 
 @click.command("replay")

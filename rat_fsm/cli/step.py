@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from rat_fsm.cli.moments import MomentType
+from rat_fsm.cli.reading import CACHE
 from rat_fsm.cli.render import Screen
-from rat_fsm.cli.replay import CACHE
 from rat_fsm.cli.stepper import Stepper
 from rat_fsm.cli.telling import JsonTeller, TextTeller
 from rat_fsm.replay.sources import opened

@@ -14,10 +14,9 @@ import click
 import msgspec
 
 from rat_fsm.cli.app import Failure
-from rat_fsm.cli.find import CACHE
 from rat_fsm.cli.loading import load, load_lifecycle
 from rat_fsm.cli.moments import MomentType
-from rat_fsm.cli.reading import progress
+from rat_fsm.cli.reading import CACHE, progress
 from rat_fsm.cli.render import Screen, name_of
 from rat_fsm.cli.text import counted
 from rat_fsm.errors import InvalidArgument
