@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import re
 import signal
 import socket
@@ -84,13 +85,14 @@ def write(folder: Path, *, only_files: bool = False) -> list[Block]:
 
 def test_every_block_runs(tmp_path: Path) -> None:
     """Each Python block runs to its end and prints what the README says, one after the other."""
+    own = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     assert len(blocks()) == README.count("```python") - README.count("<!-- not run: ")
     for block in write(tmp_path):
         if block.missing:
             continue  # the next test says so
         command = [sys.executable, "-W", "error", block.file]
         result = subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=30
+            command, cwd=tmp_path, env=own, capture_output=True, text=True, check=False, timeout=30
         )
         # Some do no more here than open a log, and leave it as a crash would.
         told = [line for line in result.stderr.splitlines() if "did not end cleanly" not in line]

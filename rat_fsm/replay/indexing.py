@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from rat_fsm.errors import StoreUnreadable
 from rat_fsm.replay.cache import Cache, cache_file
 from rat_fsm.replay.index import Index
+from rat_fsm.replay.sources import event_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,5 +75,4 @@ def _is_worth_it(store: Store, folder: Path | None) -> bool:
     path = cache_file(store, folder)
     if path is not None and path.exists():
         return True
-    heads = store.heads().values()
-    return sum(head.frame.first + head.frame.count - 1 for head in heads) >= LONG
+    return event_count(store) >= LONG

@@ -13,6 +13,7 @@ import attrs
 
 from rat_fsm.codec import decode, no_collection
 from rat_fsm.projections.forking import ForkingModel
+from rat_fsm.replay.sources import event_count, last_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -140,7 +141,5 @@ class Rewinder:
 
 def _frames_of(store: Store, events: int) -> int:
     """About how many frames so many events, anywhere in a log, may reach into."""
-    heads = list(store.heads().values())
-    total = sum(head.frame.first + head.frame.count - 1 for head in heads)
-    last = max((head.position for head in heads), default=0)
-    return math.ceil(events * last / total) + 1 if total else 1
+    total = event_count(store)
+    return math.ceil(events * last_frame(store) / total) + 1 if total else 1

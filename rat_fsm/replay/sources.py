@@ -71,6 +71,12 @@ def last_frame(store: Store) -> int:
     return max((head.position for head in store.heads().values()), default=0)
 
 
+def event_count(store: Store) -> int:
+    """How many events a log has; of a bounded one in memory, how many it ever had."""
+    heads = store.heads().values()
+    return sum(stored.frame.first + stored.frame.count - 1 for stored in heads)
+
+
 def last_position(store: Store) -> Position | None:
     """The position of the last event, None where there is none."""
     head = max(store.heads().values(), key=lambda stored: stored.position, default=None)

@@ -17,7 +17,14 @@ from rat_fsm.replay.folding import rows_until
 from rat_fsm.replay.instants import cut
 from rat_fsm.replay.rewinding import Distances, Rewinder
 from rat_fsm.replay.seeking import Wanted, next_event, previous_event
-from rat_fsm.replay.sources import check_within, frame_at, last_position, new_model, opened
+from rat_fsm.replay.sources import (
+    check_within,
+    event_count,
+    frame_at,
+    last_position,
+    new_model,
+    opened,
+)
 
 if TYPE_CHECKING:
     import datetime
@@ -93,7 +100,9 @@ class Timeline:
         with ExitStack() as stack:
             self.store = stack.enter_context(opened(source))
             known = tuple(self._model.lifecycles.values())
-            checkpoints = Checkpoints(stack.enter_context(Cache(self.store, cache)), known)
+            kept = event_count(self.store) >= distances.checkpoints  # else there are none to keep
+            found = stack.enter_context(Cache(self.store, cache, kept=kept))
+            checkpoints = Checkpoints(found, known)
             self._rewinder = Rewinder(self.store, known, checkpoints, distances, progress)
             self._open = stack.pop_all()
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from rat_fsm import ConnectionManager
 from rat_fsm.codec import encode_recorded
 from rat_fsm.events import ErrorRecorded, Registered, RetryScheduled, Stalled
 from rat_fsm.log import EventLog
 from rat_fsm.replay import read_events, replay
+from rat_fsm.replay.rewinding import Distances
 from rat_fsm.replay.sources import last_position, opened
 from tests.cli.frames import write_frames
 from tests.cli.logs import HOSTILE, Writer, a_life, change, plain, run
@@ -243,8 +245,21 @@ def test_it_fits_the_terminal(tmp_path: Path, width: int) -> None:
         assert max(map(len, lines)) <= width
 
 
-def test_checkpoints_go_where_they_are_told(path: Path, tmp_path: Path, cache_home: Path) -> None:
+def test_checkpoints_go_where_they_are_told(tmp_path: Path, cache_home: Path) -> None:
     """--cache names the folder; the user's own stays empty."""
-    assert answer(path, "--cache", tmp_path / "mine") == answer(path, "--cache", tmp_path / "mine")
-    assert len(list((tmp_path / "mine").glob("*.db"))) == 1
+    path, mine = tmp_path / "long.db", tmp_path / "mine"
+    with EventLog.open(path) as log:
+        manager = ConnectionManager(log=log)
+        manager.register_connection("c1", "10.0.0.1")
+        for _ in range(Distances().checkpoints):
+            manager.record_activity("c1", 1)
+        manager.shutdown()
+    assert answer(path, "--cache", mine) == answer(path, "--cache", mine)
+    assert len(list(mine.glob("*.db"))) == 1
+    assert not cache_home.exists()
+
+
+def test_a_short_log_has_no_cache(path: Path, cache_home: Path) -> None:
+    """What is folded in no time leaves nothing behind."""
+    assert answer(path, "--at", "1")["events"] > 0
     assert not cache_home.exists()
