@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -16,12 +16,9 @@ from rat_fsm.errors import InvalidArgument, MissingExtra, StoreUnreadable, Unpro
 
 if TYPE_CHECKING:
     from pathlib import Path
+from tests.audit.published import PRIVATE, PUBLIC
 
 pytest.importorskip("cryptography")
-
-# The key of the tests of golang.org/x/mod/sumdb/note.
-PUBLIC: Final = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
-PRIVATE: Final = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz"
 
 
 def test_the_keys_of_another_implementation() -> None:

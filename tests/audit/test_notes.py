@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rat_fsm.audit.keys import PrivateKey, PublicKey
 from rat_fsm.audit.notes import MAX_NOTE, parse_note, sign_note
 from rat_fsm.errors import InvalidArgument, Unproven
-from tests.audit.test_keys import PRIVATE, PUBLIC
+from tests.audit.published import PRIVATE, PUBLIC
 
 pytest.importorskip("cryptography")
 
