@@ -167,6 +167,8 @@ def diff_logs(
 class _Comparison:
     """Compares two logs in two passes: the first counts, the second looks at what differs."""
 
+    _digests: Digests
+
     def __init__(
         self, a: Prefix, b: Prefix, lifecycles: Iterable[Lifecycle] | None, *, times: bool
     ) -> None:
@@ -174,7 +176,6 @@ class _Comparison:
         self._lifecycles = known_lifecycles(lifecycles)
         self._times = times
         self.same = _same(a, b)
-        self._digests = Digests(times=times)
 
     @property
     def all_is_same(self) -> bool:
@@ -183,7 +184,7 @@ class _Comparison:
 
     def run(self, limit: int, progress: Progress) -> LogDiff:
         """Compares them."""
-        with contextlib.closing(self._digests):
+        with contextlib.closing(Digests(times=self._times)) as self._digests:
             a = self._fold(A, self._a, progress)
             b = self._fold(B, self._b, lambda done: progress(self._a.last + done))
             return LogDiff(
