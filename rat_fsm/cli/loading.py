@@ -46,5 +46,5 @@ def load_lifecycle(target: str) -> Lifecycle:
     """
     found = load(target)
     if not isinstance(found, Lifecycle):
-        raise InvalidArgument(f"{target} is no Lifecycle but a {type(found).__name__}")
+        raise InvalidArgument(f"{target} is no Lifecycle but of type {type(found).__name__}")
     return found

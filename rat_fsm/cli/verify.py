@@ -13,7 +13,7 @@ import msgspec
 from rat_fsm.audit import witnesses_of
 from rat_fsm.cli.app import FOUND
 from rat_fsm.cli.evidence import KeptCheckpoint
-from rat_fsm.cli.loading import load
+from rat_fsm.cli.loading import load_lifecycle
 from rat_fsm.cli.reading import progress
 from rat_fsm.cli.render import Screen, name_of
 from rat_fsm.cli.text import counted
@@ -22,7 +22,6 @@ from rat_fsm.log.heads import KeptHeads, head_path, keep_heads, read_heads
 from rat_fsm.log.snapshots import UNKNOWN_LIFECYCLES, RefoldedSnapshots
 from rat_fsm.log.verifying import verify_log
 from rat_fsm.replay.sources import known_lifecycles, last_frame, opened
-from rat_fsm.table import Lifecycle
 
 if TYPE_CHECKING:
     from rat_fsm.log.verifying import Problem, VerifyReport, Witness
@@ -84,7 +83,7 @@ def command(
     Snapshots, from which servers go on when they start, must be what their frames fold to.
     """
     screen = Screen()
-    known = known_lifecycles([*known_lifecycles(), *map(_lifecycle, lifecycles)])
+    known = known_lifecycles([*known_lifecycles(), *map(load_lifecycle, lifecycles)])
     sealed = _sealed(checkpoint, public_key)
     with opened(url) as store:
         held = Held(_kept(store) if head else None, sealed, RefoldedSnapshots(store, known))
@@ -97,13 +96,6 @@ def command(
             ReportLines(screen).show(name_of(store), report, held)
     if not report.sound:
         ctx.exit(FOUND)
-
-
-def _lifecycle(target: str) -> Lifecycle:
-    found = load(target)
-    if not isinstance(found, Lifecycle):
-        raise InvalidArgument(f"{target} is no Lifecycle but of type {type(found).__name__}")
-    return found
 
 
 def _sealed(checkpoint: Path | None, public_key: str | None) -> KeptCheckpoint | None:

@@ -156,7 +156,7 @@ def test_streams_of_users(tmp_path: Path) -> None:
 def test_what_is_no_lifecycle(path: Path) -> None:
     """One line and exit 2, before the log is read."""
     for target, told in (
-        ("changed:NUMBER", "changed:NUMBER is no Lifecycle but a int"),
+        ("changed:NUMBER", "changed:NUMBER is no Lifecycle but of type int"),
         ("changed:NONE", "cannot import changed:NONE: AttributeError: "),
         ("no_such_module:X", "cannot import no_such_module:X: ModuleNotFoundError: "),
         ("changed", "'changed' is not of the form module:NAME"),

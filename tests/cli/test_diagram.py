@@ -187,7 +187,7 @@ def test_graphviz(path: Path) -> None:
         (["order"], "there is no lifecycle order: say connection, node, module:NAME, or"),
         (["\x1b[31m"], r"there is no lifecycle \x1b[31m: say"),
         (["a_shop:"], "'a_shop:' is not of the form module:NAME"),
-        (["a_shop:NUMBER"], "a_shop:NUMBER is no Lifecycle but a int"),
+        (["a_shop:NUMBER"], "a_shop:NUMBER is no Lifecycle but of type int"),
         (["a_shop:OTHER"], "cannot import a_shop:OTHER: AttributeError: module 'a_shop' has no"),
         (["broken_shop:X"], r"cannot import broken_shop:X: RuntimeError: \x1b[31mbroken"),
         (["--writer", "w0"], "--writer, --since and --until say what to count of a --log"),

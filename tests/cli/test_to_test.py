@@ -202,7 +202,7 @@ def test_json(path: Path, tmp_path: Path) -> None:
         (("c10", "--shrink", "rat_fsm_predicates:picky"), "raised LookupError for a stream of"),
         (("c10", "--shrink", "rat_fsm_predicates:NUMBER"), "is no function but a int"),
         (("c10", "--shrink", "rat_fsm_predicates:nothing"), "cannot import"),
-        (("c10", "--lifecycle", "rat_fsm_predicates:LIFECYCLE"), "is no Lifecycle but a str"),
+        (("c10", "--lifecycle", "rat_fsm_predicates:LIFECYCLE"), "is no Lifecycle but of type str"),
         (("c10", "--lifecycle", "rat_fsm_predicates"), "is not of the form module:NAME"),
     ],
 )
