@@ -275,8 +275,8 @@ class Acceptor:
         self._inside = True
         interruption: BaseException | None = None
         try:
-            self._finish()
             for _ in range(MAX_INTERRUPTIONS):
+                self._finish()  # in each turn: the last one may have been interrupted right before
                 if not self._deferred:
                     break
                 problem = self._serve_first()

@@ -57,6 +57,7 @@ def interrupted(mode: str, count: int, path: Path) -> dict[str, Any]:
     )
     assert result.returncode == 0, result.stderr
     report: dict[str, Any] = json.loads(result.stdout)
+    report["faults"] += result.stderr.splitlines()
     return report
 
 
@@ -228,6 +229,36 @@ def test_a_signal_at_every_bytecode_leaves_nothing_behind(name: str, *, calls_ba
         accepted = halves.acceptor.seq - halves.seen - (calls_back and interrupted)
         assert accepted in {0, events}
     assert raised > length // 2
+    halves.check()
+
+
+def test_a_signal_at_every_bytecode_of_serving_calls_loses_none() -> None:
+    """Two calls of a handler are queued; a second signal raises while they are served."""
+    halves = Halves()
+    middle = Trip(interrupt).run(halves.transact).count // 2
+    signals = asked = acknowledged = 0
+
+    def handler() -> None:
+        nonlocal signals, asked, acknowledged
+        signals += 1
+        if signals > 1:
+            raise Interrupt
+        for _ in range(2):
+            asked += 1
+            halves.append_from_handler()
+            acknowledged += 1
+
+    length = Trip(handler, middle).run(halves.transact).count
+    other: Any = halves.model.record("connection", "handler")
+    raised = 0
+    for target in range(middle + 1, length + 1):
+        signals = asked = acknowledged = 0
+        before = other.version
+        raised += Trip(handler, middle, target).run(halves.transact).raised
+        halves.acceptor.settle()
+        stored = other.version - before
+        assert acknowledged <= stored <= asked, f"at bytecode {target} of {length}"
+    assert raised > (length - middle) // 2
     halves.check()
 
 

@@ -158,11 +158,13 @@ class Hosted(Clients, ABC):
     def life(self, path: str) -> Life:
         """The connection with this path, once it is over."""
         deadline = time.monotonic() + PATIENCE
-        while not all(life.closed for life in self.lives(path)) or not self.lives(path):
-            assert time.monotonic() < deadline, f"{path} is not closed: {self.lives(path)}"
+        while True:
+            lives = self.lives(path)
+            if lives and all(life.closed for life in lives):
+                (life,) = lives
+                return life
+            assert time.monotonic() < deadline, f"{path} is not closed: {lives}"
             time.sleep(0.01)
-        (life,) = self.lives(path)
-        return life
 
     def wait_for_stall(self, path: str) -> None:
         """Waits until the log says that this client takes nothing."""
