@@ -7,6 +7,7 @@ once, not with the log.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from rat_fsm.codec import Body
     from rat_fsm.replay.tables import Table
     from rat_fsm.stores.port import Frame, Store
+
+    Edge = tuple[str, str, str]
 
 _OURS: Final = {known.name: read_table(known.definition) for known in (CONNECTION, NODE)}
 OVER: Final = object()  # the state of a stream that has ended: no way leads on
@@ -82,6 +85,17 @@ class Counting:
     def ways(self) -> list[Way]:
         """Every edge of every definition that was in force."""
         return [way for columns in self._columns.values() for way in _each(columns)]
+
+    def taken(self) -> Counter[Edge]:
+        """How often each edge was taken, without those that never were."""
+        edges: Counter[Edge] = Counter()
+        for way in self.ways():
+            if way.count:
+                source, dest = (
+                    self.table.initial if s is None else s for s in (way.source, way.dest)
+                )
+                edges[way.tag, source, dest] += way.count
+        return edges
 
     def names(self) -> list[str]:
         """The lifecycles that were in force."""

@@ -78,7 +78,8 @@ class Rewinder:
 
         Args:
             frame: a frame that the log has.
-            around: whether models of what comes shortly before it will be asked for as well.
+            around: whether models of what comes shortly before it will be asked for as well:
+                those that are passed on the way are kept then.
 
         Raises:
             StoreUnreadable, UnsupportedFormat, DamagedFrame: the log cannot be read up to there.
@@ -92,12 +93,15 @@ class Rewinder:
         return model.fork()
 
     def _nearest(self, frame: int, window: int) -> tuple[int, ForkingModel]:
-        """A model to fold on from, and the frame that it ends with."""
+        """A model to fold on from, and the frame that it ends with.
+
+        One in memory that is hardly further away than a checkpoint is at hand sooner.
+        """
         near = max((kept for kept in self._forks if kept <= frame), default=0)
         if self._newest is not None and near <= self._newest[0] <= frame:
             near = self._newest[0]
         if not window or frame - near > window:
-            while (found := self._checkpoints.last(max(0, frame - window))) > near:
+            while (found := self._checkpoints.last(frame)) > near:
                 model = self._checkpoints.load(found)
                 if model is not None:
                     return found, model

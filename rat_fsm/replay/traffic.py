@@ -21,13 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from rat_fsm.codec import Body
-    from rat_fsm.replay.counting import Way
+    from rat_fsm.replay.counting import Edge, Way
     from rat_fsm.replay.sources import LogSource, Moment
-    from rat_fsm.replay.tables import Table
     from rat_fsm.stores.port import Store, StoredFrame
     from rat_fsm.table import Lifecycle
-
-    Edge = tuple[str, str, str]
 
 SECOND: Final = 1_000_000
 _OFFSET: Final = itemgetter(0)
@@ -162,7 +159,7 @@ def _result(counting: Counting, lifecycle: Lifecycle | str) -> Traffic:
     if table is UNDEFINED:
         known = _listed(counting.names())
         raise InvalidArgument(f"nothing is written under a lifecycle {lifecycle}, but {known}")
-    edges = _edges(table, ways)
+    edges = {**dict.fromkeys(table.rows(), 0), **counting.taken()}
     ends = (state for _, source, dest in edges for state in (source, dest))
     found = dict.fromkeys([*table.states, *ends])
     now = Counter(counting.open_states())
@@ -183,15 +180,6 @@ def _result(counting: Counting, lifecycle: Lifecycle | str) -> Traffic:
         illegal=counting.illegal,
         unknown=counting.unknown,
     )
-
-
-def _edges(table: Table, ways: Iterable[Way]) -> dict[Edge, int]:
-    edges = dict.fromkeys(table.rows(), 0)
-    for way in ways:
-        source, dest = (table.initial if s is None else s for s in (way.source, way.dest))
-        if way.count:
-            edges[way.tag, source, dest] = edges.get((way.tag, source, dest), 0) + way.count
-    return edges
 
 
 def _stays(state: str, durations: Sketch, ways: Iterable[Way], now: int) -> Stays:

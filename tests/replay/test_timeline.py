@@ -250,18 +250,23 @@ def test_checkpoints_spare_the_beginning(path: Path, tmp_path: Path, cache_home:
 
 
 def test_going_back_begins_nearby(path: Path) -> None:
-    """Once somebody steps about, the moments shortly before are reached from memory."""
+    """A jump takes from the nearest checkpoint what it needs; going back, memory has the rest."""
     folded(path, 40)
     steps: list[int] = []
-    with Timeline(path, progress=steps.append, distances=NEAR) as timeline:
-        timeline.goto(Position(38, 1))
-        assert timeline.model == replay(path, Position(38, 1))
-        assert steps == list(range(31, 38))  # from further back than the nearest checkpoint
+
+    def read_for(*frames: int) -> list[int]:
+        """The frames that are folded to see these."""
         del steps[:]
-        for frame in range(37, 33, -1):
+        for frame in frames:
             timeline.goto(Position(frame, 0))
             assert timeline.model == replay(path, Position(frame, 0))
-        assert steps == []
+        return list(steps)
+
+    with Timeline(path, progress=steps.append, distances=NEAR) as timeline:
+        assert read_for(39) == [36, 37, 38]
+        assert read_for(38, 37) == []
+        assert read_for(34) == [31, 32, 33]
+        assert read_for(33, 32) == []
 
 
 def test_few_forks_are_kept(path: Path) -> None:

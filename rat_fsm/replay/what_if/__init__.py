@@ -3,13 +3,12 @@
 from rat_fsm.replay.what_if.answer import Compared, Fate, Span, Wait, WhatIf
 from rat_fsm.replay.what_if.asking import what_if
 from rat_fsm.replay.what_if.errors import Policy, RecordedError
-from rat_fsm.replay.what_if.projecting import Projection, project
+from rat_fsm.replay.what_if.projecting import project
 
 __all__ = [
     "Compared",
     "Fate",
     "Policy",
-    "Projection",
     "RecordedError",
     "Span",
     "Wait",

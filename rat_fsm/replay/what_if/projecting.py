@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rat_fsm.log.eventlog import EventLog
 from rat_fsm.log.subscription import read_recorded
 from rat_fsm.projections.model import ReadModel
+from rat_fsm.projections.protocol import Projection
 from rat_fsm.replay.sources import known_lifecycles, opened
 from rat_fsm.replay.what_if.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rat_fsm.events import Recorded
     from rat_fsm.replay.sources import LogSource, Moment
     from rat_fsm.table import Lifecycle
-
-
-class Projection(Protocol):
-    """Whatever takes events one after the other and has something to say in the end."""
-
-    def fold(self, recorded: Recorded) -> object:
-        """Takes the next event; what it answers is left alone."""
 
 
 P = TypeVar("P", bound=Projection)
