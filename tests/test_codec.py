@@ -337,6 +337,7 @@ def read_everything(stored: StoredFrame) -> None:
         pass
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from(PATHS), odd_values), min_size=1, max_size=3))
 @settings(max_examples=300)
 @example([(("streams", 0, 0), "connection")])

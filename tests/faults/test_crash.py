@@ -103,7 +103,7 @@ def check_what_is_left(log: Path, level: str, acknowledged: tuple[int, int]) -> 
 
 
 @pytest.mark.parametrize("level", ["batched", "committed"])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_killed_writer_loses_nothing_it_acknowledged(
     tmp_path: Path, level: str, seed: int
 ) -> None:

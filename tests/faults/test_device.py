@@ -127,6 +127,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True, timeout=50)  # noqa: S607
 
 
+@pytest.mark.slow
 def test_a_full_file_system_loses_nothing(small_disk: Path) -> None:
     """When there is room again, everything that was accepted is stored."""
     filler = small_disk / "filler"

@@ -232,6 +232,7 @@ def test_a_signal_at_every_bytecode_leaves_nothing_behind(name: str, *, calls_ba
     halves.check()
 
 
+@pytest.mark.slow
 def test_a_signal_at_every_bytecode_of_serving_calls_loses_none() -> None:
     """Two calls of a handler are queued; a second signal raises while they are served."""
     halves = Halves()

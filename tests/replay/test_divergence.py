@@ -136,7 +136,7 @@ def pairs(draw: st.DrawFn) -> tuple[list[Recorded], list[Recorded]]:
     return history, [*history[:index], changed, *history[index + 1 :]]
 
 
-@pytest.mark.parametrize("most", [0, digests.MOST_IN_MEMORY])
+@pytest.mark.parametrize("most", [0, pytest.param(digests.MOST_IN_MEMORY, marks=pytest.mark.slow)])
 @given(pair=pairs(), cuts_a=CUTS, cuts_b=st.none() | CUTS, times=st.booleans())
 def test_each_stream_that_differs_is_found(
     most: int,

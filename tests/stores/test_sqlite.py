@@ -314,6 +314,7 @@ def test_the_events_view_agrees_with_the_log(tmp_path: Path) -> None:
     assert closed == [("c1",), ("c2",)]
 
 
+@pytest.mark.slow
 def test_every_process_writes_under_a_slot_of_its_own(tmp_path: Path) -> None:
     """Several processes fill one new file at the same time, and each chain is whole."""
     path = tmp_path / "log.db"
