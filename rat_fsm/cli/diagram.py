@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from rat_fsm.cli.app import Failure
-from rat_fsm.cli.loading import load_lifecycle
+from rat_fsm.cli.loading import LIFECYCLES, load_lifecycle
 from rat_fsm.cli.moments import MomentType
 from rat_fsm.cli.reading import progress
 from rat_fsm.cli.render import Screen
@@ -18,18 +18,16 @@ from rat_fsm.codec import MAX_EVENTS
 from rat_fsm.diagrams import dot, mermaid, svg
 from rat_fsm.diagrams.graphviz import graphviz_svg
 from rat_fsm.events import Position
-from rat_fsm.lifecycles import CONNECTION, NODE
 from rat_fsm.replay.sources import last_frame, opened
 from rat_fsm.replay.traffic import Traffic, traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from rat_fsm.diagrams.chart import Machine
     from rat_fsm.replay.sources import Moment
     from rat_fsm.table import Lifecycle
 
-OURS: Final = {lifecycle.name: lifecycle for lifecycle in (CONNECTION, NODE)}
 DRAWERS: Final = {"mermaid": mermaid, "dot": dot, "svg": svg}
 ENDINGS: Final = {".mmd": "mermaid", ".dot": "dot", ".gv": "dot", ".svg": "svg"}
 
@@ -55,6 +53,7 @@ ENDINGS: Final = {".mmd": "mermaid", ".dot": "dot", ".gv": "dot", ".svg": "svg"}
     help="What places an SVG: rat_fsm itself, or Graphviz, if it is installed.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The states and edges as one JSON object.")
+@LIFECYCLES
 def command(
     machine: str,
     *,
@@ -66,8 +65,9 @@ def command(
     output: Path | None,
     engine: str,
     as_json: bool,
+    lifecycles: Mapping[str, Lifecycle],
 ) -> None:
-    """Draw MACHINE: connection (the default), node, or a lifecycle named as module:NAME.
+    """Draw MACHINE: connection (the default), node, a lifecycle of a --module, or module:NAME.
 
     With --log the drawing shows what really happened: on each arrow how often it was taken, in
     each state how many came, how many are there now and for how long they stay (the median, and
@@ -75,7 +75,9 @@ def command(
     the log has a definition of is named by its plain name; its code is not needed.
     """
     draw = _json if as_json else _drawer(notation, output, engine)
-    answer = draw(_drawn(machine, url, writer, since, until))
+    known = {lifecycle.name: lifecycle for lifecycle in lifecycles.values()}
+    wanted = load_lifecycle(machine) if ":" in machine else known.get(machine, machine)
+    answer = draw(_drawn(wanted, url, writer, since, until))
     if output is not None:
         _write(answer, output)
     elif as_json:
@@ -94,9 +96,12 @@ def _drawer(notation: str | None, output: Path | None, engine: str) -> Callable[
 
 
 def _drawn(
-    name: str, url: str | None, writer: str | None, since: Moment | None, until: Moment | None
+    machine: Lifecycle | str,
+    url: str | None,
+    writer: str | None,
+    since: Moment | None,
+    until: Moment | None,
 ) -> Machine:
-    machine = load_lifecycle(name) if ":" in name else OURS.get(name, name)
     if url is not None:
         return _count(url, machine, writer, since, until)
     if (writer, since, until) != (None, None, None):
@@ -104,7 +109,7 @@ def _drawn(
     if isinstance(machine, str):
         raise Failure(
             f"there is no lifecycle {machine}: say connection, node, module:NAME, or the name of "
-            "one that a --log has recorded"
+            "one that a --module has or a --log has recorded"
         )
     return machine
 

@@ -9,6 +9,7 @@ import msgspec
 
 from rat_fsm.cli.app import FOUND
 from rat_fsm.cli.differences import LogLines, MomentLines
+from rat_fsm.cli.loading import LIFECYCLES
 from rat_fsm.cli.moments import MomentType
 from rat_fsm.cli.reading import CACHE, progress
 from rat_fsm.cli.render import Screen
@@ -18,11 +19,13 @@ from rat_fsm.replay.divergence import LISTED, diff_logs, diff_moments
 from rat_fsm.replay.sources import check_within, last_frame, opened
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from rat_fsm.replay.divergence import Differing, Divergence, LogDiff
     from rat_fsm.replay.sources import Moment
     from rat_fsm.stores.port import Store
+    from rat_fsm.table import Lifecycle
 
 
 @click.command("diff")
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     help="List N streams of each kind; all are counted.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One object of JSON.")
+@LIFECYCLES
 @CACHE
 @click.pass_context
 def command(
@@ -52,6 +56,7 @@ def command(
     times: bool,
     limit: int,
     as_json: bool,
+    lifecycles: Mapping[str, Lifecycle],
     cache: Path | None,
 ) -> None:
     """Tell in what the log at A differs from the log at B; exit with 1 if it does.
@@ -62,12 +67,13 @@ def command(
 
     Without B, two moments of A are compared: --at and --to, the latter its end by default.
     """
-    screen = Screen()
+    screen, known = Screen(), lifecycles.values()
     if b is None:
-        differs = _moments(screen, a, (at, to), None if as_json else limit, cache)
+        most = None if as_json else limit
+        differs = _moments(screen, a, (at, to), most, lifecycles=known, cache=cache)
     else:
         show = None if as_json else LogLines(screen, times=times)
-        differs = _logs(screen, (a, at), (b, to), show, times=times, limit=limit)
+        differs = _logs(screen, (a, at), (b, to), show, lifecycles=known, times=times, limit=limit)
     if differs:
         ctx.exit(FOUND)
 
@@ -77,6 +83,8 @@ def _moments(
     url: str,
     moments: tuple[Moment | None, Moment | None],
     limit: int | None,
+    *,
+    lifecycles: Iterable[Lifecycle],
     cache: Path | None,
 ) -> bool:
     at, to = moments
@@ -85,7 +93,9 @@ def _moments(
     with opened(url) as store:
         at, to = check_within(store, at), _within(store, to)
         with progress("comparing", last_frame(store)) as advance:
-            found = diff_moments(store, at, to, cache=cache, progress=advance)
+            found = diff_moments(
+                store, at, to, lifecycles=lifecycles, cache=cache, progress=advance
+            )
         if limit is None:
             screen.json(msgspec.json.encode({"differs": bool(found), "models": found}))
         else:
@@ -99,6 +109,7 @@ def _logs(
     b: tuple[str, Moment | None],
     lines: LogLines | None,
     *,
+    lifecycles: Iterable[Lifecycle],
     times: bool,
     limit: int,
 ) -> bool:
@@ -109,6 +120,7 @@ def _logs(
                 *(store_a, store_b),
                 at_a=at_a,
                 at_b=at_b,
+                lifecycles=lifecycles,
                 times=times,
                 limit=limit,
                 progress=advance,

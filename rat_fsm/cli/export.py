@@ -13,6 +13,7 @@ import msgspec
 
 from rat_fsm import exports
 from rat_fsm.cli.app import Failure
+from rat_fsm.cli.loading import LIFECYCLES
 from rat_fsm.cli.moments import MomentType, PositionType, TimeType
 from rat_fsm.cli.reading import progress
 from rat_fsm.cli.render import Screen
@@ -23,12 +24,13 @@ from rat_fsm.replay.sources import check_within, last_frame, opened
 
 if TYPE_CHECKING:
     import datetime
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from rat_fsm.events import Position
     from rat_fsm.exports import Exported, Selection
     from rat_fsm.replay.sources import Moment
     from rat_fsm.stores.port import Store
+    from rat_fsm.table import Lifecycle
 
 STDOUT: Final = "-"
 
@@ -88,6 +90,7 @@ FORMS: Final = {
 )
 @click.option("--redact", is_flag=True, help="Leave out addresses, metadata and error messages.")
 @click.option("--json", "as_json", is_flag=True, help="Say what was written as one object of JSON.")
+@LIFECYCLES
 def command(
     url: str,
     *,
@@ -99,6 +102,7 @@ def command(
     lifecycle: tuple[str, ...],
     redact: bool,
     as_json: bool,
+    lifecycles: Mapping[str, Lifecycle],
     **forms: bool,
 ) -> None:
     """Write the log at URL to FILE in one of five forms; a server may be writing the log.
@@ -121,7 +125,8 @@ def command(
             lifecycles=lifecycle,
             redact=exports.without_personal_data if redact else None,
         )
-        write = _frames(after, selection) if name == "frames" else _events(name, selection)
+        known = tuple(lifecycles.values())
+        write = _frames(after, selection) if name == "frames" else _events(name, selection, known)
         with _target(store, output, FORMS[name], force=force) as file:
             told = _written(store, file, write)
             length = file.tell() if output != STDOUT else 0
@@ -155,10 +160,12 @@ def _frames(after: Position | None, selection: Selection) -> Callable[..., Expor
     return write
 
 
-def _events(name: str, selection: Selection) -> Callable[..., Exported]:
+def _events(
+    name: str, selection: Selection, lifecycles: tuple[Lifecycle, ...]
+) -> Callable[..., Exported]:
     def write(store: Store, file: BinaryIO, **options: Any) -> Exported:
         writer = cast("Callable[..., Exported]", FORMS[name].write)
-        return writer(store, file, selection, **options)
+        return writer(store, file, selection, lifecycles=lifecycles, **options)
 
     return write
 

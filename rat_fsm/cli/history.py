@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from rat_fsm.cli.decisions import explain
+from rat_fsm.cli.loading import LIFECYCLES
 from rat_fsm.cli.moments import TimeType
 from rat_fsm.cli.nearby import NeighbourLines, as_dict
 from rat_fsm.cli.reading import CACHE, progress
@@ -30,12 +31,14 @@ from rat_fsm.replay.sources import last_frame, opened
 
 if TYPE_CHECKING:
     import datetime
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from rat_fsm.cli.render import Cell
     from rat_fsm.replay.lives import Life, Step
     from rat_fsm.replay.neighbours import Neighbours
     from rat_fsm.stores.port import Store
+    from rat_fsm.table import Lifecycle
 
 _EVENT: Final = 17
 _STATE: Final = 22  # connecting → retrying, and forcing → draining
@@ -61,6 +64,7 @@ _SENT: Final = 8
     help=f"How near, before and after it; {WITHIN:g} by default.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One envelope of JSON a line.")
+@LIFECYCLES
 @CACHE
 def command(
     url: str,
@@ -70,6 +74,7 @@ def command(
     around: datetime.datetime | None,
     within: float,
     as_json: bool,
+    lifecycles: Mapping[str, Lifecycle],
     cache: Path | None,
 ) -> None:
     """Tell what happened to ID, a connection or any other stream, in the log at URL.
@@ -88,9 +93,9 @@ def command(
     screen = Screen()
     with opened(url) as store:
         if as_json:
-            _json(screen, store, id, cache)
+            _json(screen, store, id, lifecycles.values(), cache)
         else:
-            _told(screen, store, id, cache, merge=not everything)
+            _told(screen, store, id, lifecycles.values(), cache, merge=not everything)
         if around is not None:
             near = _near(store, id, around, within, cache)
             if as_json:
@@ -101,15 +106,29 @@ def command(
                 NeighbourLines(screen).show(around, within, near)
 
 
-def _json(screen: Screen, store: Store, stream_id: str, cache: Path | None) -> None:
+def _json(
+    screen: Screen,
+    store: Store,
+    stream_id: str,
+    lifecycles: Iterable[Lifecycle],
+    cache: Path | None,
+) -> None:
     with progress("searching", last_frame(store)) as advance:
-        for _, recorded in history_of(store, stream_id, cache=cache, progress=advance):
+        for _, recorded in history_of(store, stream_id, lifecycles, cache=cache, progress=advance):
             screen.json(encode_recorded(recorded))
 
 
-def _told(screen: Screen, store: Store, stream_id: str, cache: Path | None, *, merge: bool) -> None:
+def _told(
+    screen: Screen,
+    store: Store,
+    stream_id: str,
+    lifecycles: Iterable[Lifecycle],
+    cache: Path | None,
+    *,
+    merge: bool,
+) -> None:
     with progress("searching", last_frame(store)) as advance:
-        lives = lives_of(store, stream_id, merge=merge, cache=cache, progress=advance)
+        lives = lives_of(store, stream_id, lifecycles, merge=merge, cache=cache, progress=advance)
     for number, life in enumerate(lives, 1):
         if number > 1:
             screen.line()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from rat_fsm.cli.loading import LIFECYCLES
 from rat_fsm.cli.moments import PositionType
 from rat_fsm.cli.render import Screen
 from rat_fsm.cli.text import clock, date, moment
@@ -21,10 +22,12 @@ from rat_fsm.replay.sources import last_frame, new_model, opened
 from rat_fsm.stores.port import StoredFrame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from rat_fsm.events import Recorded
+    from rat_fsm.projections.model import ReadModel
     from rat_fsm.stores.port import Store
+    from rat_fsm.table import Lifecycle
 
 WIDEST_ID: Final = 36  # a UUID
 _EVENT: Final = 18  # node.drain_started; connections need one less
@@ -46,6 +49,7 @@ _EVENT: Final = 18  # node.drain_started; connections need one less
 @click.option(
     "--limit", type=click.IntRange(min=0), metavar="N", help="Stop once N events are printed."
 )
+@LIFECYCLES
 def command(
     url: str,
     *,
@@ -54,6 +58,7 @@ def command(
     after: Position | None,
     last: int | None,
     limit: int | None,
+    lifecycles: Mapping[str, Lifecycle],
 ) -> None:
     """Print the events of the log at URL in their order.
 
@@ -62,15 +67,14 @@ def command(
     """
     show = _shower(Screen(), as_json=as_json, at_once=follow)
     with opened(url) as store:
-        newest = None if last is None else _newest(store, after, last)
+        model = new_model(lifecycles.values())
+        newest = None if last is None else _newest(store, model, after, last)
         if follow:
             after = newest[-1].position if newest else _start(store, after, last)
-            with Subscription(store, new_model(), after) as coming, closed_by_signals(coming):
+            with Subscription(store, model, after) as coming, closed_by_signals(coming):
                 _each(chain(newest or (), coming), limit, show)
         else:
-            _each(
-                read_recorded(store, new_model(), after) if newest is None else newest, limit, show
-            )
+            _each(read_recorded(store, model, after) if newest is None else newest, limit, show)
 
 
 def _shower(screen: Screen, *, as_json: bool, at_once: bool) -> Callable[[Recorded], None]:
@@ -100,7 +104,7 @@ def _start(store: Store, after: Position | None, last: int | None) -> Position |
     return recent if after is None else max(after, recent)
 
 
-def _newest(store: Store, after: Position | None, last: int) -> deque[Recorded]:
+def _newest(store: Store, model: ReadModel, after: Position | None, last: int) -> deque[Recorded]:
     """The newest events; frames that turn out to be too old are not even decoded."""
     start, frames, held = _start(store, after, last), deque[StoredFrame](), 0
     for stored in store.read(max(0, start.frame - 1) if start else 0):
@@ -108,7 +112,6 @@ def _newest(store: Store, after: Position | None, last: int) -> deque[Recorded]:
         held += stored.frame.count
         while frames and held - frames[0].frame.count >= last:
             held -= frames.popleft().frame.count
-    model = new_model()
     events = (event for stored in frames for event in events_after(stored, model, start))
     return deque(events, maxlen=last)
 

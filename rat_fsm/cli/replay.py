@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from rat_fsm.cli.loading import LIFECYCLES
 from rat_fsm.cli.moments import MomentType
 from rat_fsm.cli.reading import CACHE, progress
 from rat_fsm.cli.render import Screen
+from rat_fsm.cli.stats import stats_of
 from rat_fsm.cli.then import SHOWN, SORTS, Then, ThenLines, state_of
 from rat_fsm.codec import no_collection
 from rat_fsm.events import to_datetime
@@ -18,12 +20,14 @@ from rat_fsm.replay.sources import check_within, last_frame, last_position, open
 from rat_fsm.replay.timeline import Timeline
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from rat_fsm.projections.connections import ConnectionInfo
     from rat_fsm.replay.lives import Life
     from rat_fsm.replay.sources import Moment
     from rat_fsm.stores.port import Store
+    from rat_fsm.table import Lifecycle
 
 
 @click.command("replay")
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
     help=f"List N of the open connections; {SHOWN} by default, with --json all.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One object of JSON.")
+@LIFECYCLES
 @CACHE
 def command(
     url: str,
@@ -55,19 +60,21 @@ def command(
     sort: str,
     limit: int | None,
     as_json: bool,
+    lifecycles: Mapping[str, Lifecycle],
     cache: Path | None,
 ) -> None:
     """Show what was true at a moment of the log at URL: a time, or the position of an event.
 
     How much had happened, who was connected and for how long, what was sent and what went wrong,
-    exactly as the server knew it then. With --connection, all that was known of one connection,
-    or how long before or after that moment it was there.
+    exactly as the server knew it then; of lifecycles that a --module has, how many streams were in
+    which state. With --connection, all that was known of one connection, or how long before or
+    after that moment it was there.
 
     Of a long log, checkpoints are kept in the cache folder, so only the first question takes time.
     """
     screen = Screen()
     with opened(url) as store:
-        then = _then(store, at, cache)
+        then = _then(store, at, lifecycles.values(), cache)
         if stream_id is not None:
             found = one(then, store, stream_id, cache)
             _show_one(screen, then, stream_id, found, as_json=as_json)
@@ -78,12 +85,14 @@ def command(
             ThenLines(screen, then).show(sort, most, ", see --limit and --sort")
 
 
-def _then(store: Store, at: Moment | None, cache: Path | None) -> Then:
+def _then(
+    store: Store, at: Moment | None, lifecycles: Iterable[Lifecycle], cache: Path | None
+) -> Then:
     moment = last_position(store) if at is None else check_within(store, at)
     with (
         no_collection(),  # nothing here is for it to find, and it would look again and again
         progress("folding", last_frame(store)) as advance,
-        Timeline(store, cache=cache, progress=advance) as timeline,
+        Timeline(store, lifecycles=lifecycles, cache=cache, progress=advance) as timeline,
     ):
         if moment is None:
             return Then(None, None, timeline.model)
@@ -96,7 +105,7 @@ def whole(then: Then, sort: str, limit: int | None) -> dict[str, Any]:
     return {
         **then.as_dict(),
         "phase": then.model.drain.phase,
-        "stats": then.model.stats.as_dict(),
+        "stats": stats_of(then.model),
         "open": len(infos),
         "connections": infos[:limit],
     }

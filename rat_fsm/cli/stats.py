@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
+from rat_fsm.cli.loading import LIFECYCLES, OURS
 from rat_fsm.cli.reading import frames
 from rat_fsm.cli.render import Screen, name_of, style_of
 from rat_fsm.cli.text import counted, moment, seconds, size
@@ -16,10 +17,11 @@ from rat_fsm.errors import InvalidArgument
 from rat_fsm.replay.sources import new_model, opened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from rat_fsm.projections.model import ReadModel
     from rat_fsm.stores.port import Store
+    from rat_fsm.table import Lifecycle
 
 _LABEL: Final = 14
 _NAME: Final = 20
@@ -31,21 +33,24 @@ _BAR: Final = 32
 @click.argument("url")
 @click.option("--json", "as_json", is_flag=True, help="One object of JSON.")
 @click.option("--writer", metavar="W", help="Count what this writer recorded, such as w0.")
-def command(url: str, *, as_json: bool, writer: str | None) -> None:
+@LIFECYCLES
+def command(
+    url: str, *, as_json: bool, writer: str | None, lifecycles: Mapping[str, Lifecycle]
+) -> None:
     """Count what the log at URL recorded, from its beginning to now.
 
     Connections open now and ever, what was sent, errors and retries, and how connections ended:
-    the statistics that get_stats() gives in the server, of all writers together or of one.
+    the statistics that get_stats() gives in the server, of all writers together or of one. Of your
+    own lifecycles, which a --module has, how many streams are in which state.
     """
     screen = Screen()
     with opened(url) as store:
         _check_writer(store, writer)
-        model = _fold(store, writer)
-        stats = model.stats.as_dict()
+        model = _fold(store, writer, lifecycles.values())
         if as_json:
-            screen.json(msgspec.json.encode(stats))
+            screen.json(msgspec.json.encode(stats_of(model)))
         else:
-            StatsLines(screen).show(_title(model, writer), stats, model.drain.phase)
+            StatsLines(screen).show(_title(model, writer), stats_of(model), model.drain.phase)
 
 
 def _check_writer(store: Store, writer: str | None) -> None:
@@ -55,8 +60,19 @@ def _check_writer(store: Store, writer: str | None) -> None:
         raise InvalidArgument(f"{name_of(store)} has no writer {writer}, but {names}")
 
 
-def _fold(store: Store, writer: str | None) -> ReadModel:
-    model = new_model()
+def stats_of(model: ReadModel) -> dict[str, Any]:
+    """All statistics; of other lifecycles than ours how many streams are in which state."""
+    ours = {lifecycle.name for lifecycle in OURS.values()}
+    streams = {
+        name: {state: counts[state] for state in counts if state != model.lifecycles[name].initial}
+        for name, counts in model.totals.states.items()
+        if name not in ours
+    }
+    return {**model.stats.as_dict(), **({"streams": streams} if streams else {})}
+
+
+def _fold(store: Store, writer: str | None, lifecycles: Iterable[Lifecycle]) -> ReadModel:
+    model = new_model(lifecycles)
     for stored in frames(store, "counting", writer):
         with no_collection():
             decode(stored, model).fold_into(model)
@@ -90,6 +106,9 @@ class StatsLines:
         self._bars(stats["refused_by_cause"], lambda _: "yellow")
         self._group("ended", stats["closed_connections"])
         self._bars(stats["closed_by_reason"], lambda _: "cyan")
+        for name, counts in stats.get("streams", {}).items():
+            self._group(name, sum(counts.values()))
+            self._bars(counts, style_of)
         self._oddities(stats)
 
     def _group(self, name: str, value: Any, more: str = "", style: str = "") -> None:

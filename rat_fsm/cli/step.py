@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rat_fsm.cli.loading import LIFECYCLES
 from rat_fsm.cli.moments import MomentType
 from rat_fsm.cli.reading import CACHE
 from rat_fsm.cli.render import Screen
@@ -16,10 +17,11 @@ from rat_fsm.cli.telling import JsonTeller, TextTeller
 from rat_fsm.replay.sources import opened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from rat_fsm.replay.sources import Moment
+    from rat_fsm.table import Lifecycle
 
 
 @click.command("step")
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("--at", type=MomentType(), help="Begin there; at the first event by default.")
 @click.option("--connection", "stream_id", metavar="ID", help="Follow this one, as c ID does.")
 @click.option("--json", "as_json", is_flag=True, help="Each answer is one object of JSON a line.")
+@LIFECYCLES
 @CACHE
 def command(
     url: str,
@@ -34,6 +37,7 @@ def command(
     at: Moment | None,
     stream_id: str | None,
     as_json: bool,
+    lifecycles: Mapping[str, Lifecycle],
     cache: Path | None,
 ) -> None:
     """Step through the log at URL, event by event, forward and back.
@@ -47,12 +51,14 @@ def command(
     """
     screen = Screen()
     teller = JsonTeller(screen) if as_json else TextTeller(screen)
-    with opened(url) as store, contextlib.closing(Stepper(store, teller, cache)) as stepper:
-        stepper.begin(at, stream_id)
-        for line in _lines(stepper, screen):
-            if not stepper.obey(line):
-                return
-            screen.flush()
+    with opened(url) as store:
+        known = tuple(lifecycles.values())
+        with contextlib.closing(Stepper(store, teller, known, cache)) as stepper:
+            stepper.begin(at, stream_id)
+            for line in _lines(stepper, screen):
+                if not stepper.obey(line):
+                    return
+                screen.flush()
 
 
 def _lines(stepper: Stepper, screen: Screen) -> Iterator[str]:

@@ -17,7 +17,7 @@ from rat_fsm.cli.words import joined, label
 from rat_fsm.codec import no_collection
 from rat_fsm.errors import InvalidArgument, RatFsmError
 from rat_fsm.events import Position
-from rat_fsm.lifecycles import CONNECTION, NODE
+from rat_fsm.lifecycles import CONNECTION
 from rat_fsm.replay.diff import diff_models
 from rat_fsm.replay.lives import lives_of
 from rat_fsm.replay.naming import near_misses
@@ -26,7 +26,7 @@ from rat_fsm.replay.timeline import Timeline
 from rat_fsm.runtime.escaping import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
     from rat_fsm.cli.telling import Teller
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from rat_fsm.projections.model import ReadModel
     from rat_fsm.replay.sources import Moment
     from rat_fsm.stores.port import Store
+    from rat_fsm.table import Lifecycle
 
-TAGS: Final = tuple(kind.tag for lifecycle in (CONNECTION, NODE) for kind in lifecycle.events)
 MOST_TOLD: Final = 50
 MOST: Final = 10**12
 
@@ -79,15 +79,25 @@ class Stepper:
     Args:
         store: the log.
         teller: says what came of a command.
+        lifecycles: how events are read.
         cache: the folder of caches.
     """
 
-    def __init__(self, store: Store, teller: Teller, cache: Path | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        teller: Teller,
+        lifecycles: Collection[Lifecycle],
+        cache: Path | None,
+    ) -> None:
         self._teller = teller
+        self._tags = [kind.tag for lifecycle in lifecycles for kind in lifecycle.events]
         self._cache = cache
         self._total = last_frame(store)
         self._advance: Callable[[int], None] = lambda _frame: None
-        self._timeline = Timeline(store, cache=cache, progress=self._progress)
+        self._timeline = Timeline(
+            store, lifecycles=lifecycles, cache=cache, progress=self._progress
+        )
         self._mark: tuple[Position, ReadModel] | None = None
         self._over = False
         does: tuple[Callable[[str], None], ...] = (
@@ -204,7 +214,7 @@ class Stepper:
         if self._timeline.seek(tag, backward=backward) is not None:
             self._tell("")
             return
-        meant = () if tag in TAGS else near_misses(TAGS, tag)
+        meant = () if tag in self._tags else near_misses(self._tags, tag)
         hint = f"; did you mean {' or '.join(map(label, meant))}?" if meant else ""
         self._teller.note(f"there is no {tag} {'before' if backward else 'after'} this{hint}")
 
@@ -247,9 +257,8 @@ class Stepper:
             self._tell("")
             return
         self._timeline.focus(before)
-        lives_of(
-            self._timeline.store, argument, cache=self._cache
-        )  # says that there is none, and who is like it
+        # It says that there is none, and who is like it.
+        lives_of(self._timeline.store, argument, cache=self._cache)
 
     def _show(self, argument: str) -> None:
         then, stream_id = self._then(), argument or self._timeline.focused

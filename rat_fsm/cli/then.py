@@ -9,7 +9,7 @@ import msgspec
 
 from rat_fsm.cli.log import WIDEST_ID, EventLines
 from rat_fsm.cli.render import style_of
-from rat_fsm.cli.stats import StatsLines
+from rat_fsm.cli.stats import StatsLines, stats_of
 from rat_fsm.cli.text import counted, duration, moment, size
 from rat_fsm.cli.words import ending, joined, plain, sent
 from rat_fsm.codec import encode_recorded
@@ -105,7 +105,7 @@ class ThenLines:
             hint: how to see more.
         """
         model = self._then.model
-        StatsLines(self._screen).show(self._then.title, model.stats.as_dict(), model.drain.phase)
+        StatsLines(self._screen).show(self._then.title, stats_of(model), model.drain.phase)
         if self._then.event is not None:
             self._screen.line(("last event", "bold"))
             EventLines(self._screen).show(self._then.event)

@@ -13,7 +13,7 @@ import msgspec
 from rat_fsm.audit import witnesses_of
 from rat_fsm.cli.app import FOUND
 from rat_fsm.cli.evidence import KeptCheckpoint
-from rat_fsm.cli.loading import load_lifecycle
+from rat_fsm.cli.loading import LIFECYCLES
 from rat_fsm.cli.reading import progress
 from rat_fsm.cli.render import Screen, name_of
 from rat_fsm.cli.text import counted
@@ -21,11 +21,14 @@ from rat_fsm.errors import DamagedFrame, InvalidArgument, StoreUnreadable
 from rat_fsm.log.heads import KeptHeads, head_path, keep_heads, read_heads
 from rat_fsm.log.snapshots import UNKNOWN_LIFECYCLES, RefoldedSnapshots
 from rat_fsm.log.verifying import verify_log
-from rat_fsm.replay.sources import known_lifecycles, last_frame, opened
+from rat_fsm.replay.sources import last_frame, opened
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rat_fsm.log.verifying import Problem, VerifyReport, Witness
     from rat_fsm.stores.port import Store
+    from rat_fsm.table import Lifecycle
 
 SHOWN: Final = 20
 
@@ -49,14 +52,8 @@ SHOWN: Final = 20
     metavar="KEY|FILE",
     help="Who must have signed the checkpoint: what rat-fsm key show prints, or a file with it.",
 )
-@click.option(
-    "--lifecycle",
-    "lifecycles",
-    multiple=True,
-    metavar="MODULE:NAME",
-    help="A lifecycle of your own, so that snapshots of logs that hold it can be compared.",
-)
 @click.option("--json", "as_json", is_flag=True, help="One object of JSON.")
+@LIFECYCLES
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -66,8 +63,8 @@ def command(
     keep_head: bool,
     checkpoint: Path | None,
     public_key: str | None,
-    lifecycles: tuple[str, ...],
     as_json: bool,
+    lifecycles: Mapping[str, Lifecycle],
 ) -> None:
     """Recompute every hash chain of the log at URL; exit with 1 if anything is wrong.
 
@@ -80,13 +77,14 @@ def command(
     every event that it covers must be there, unchanged and in its place. Without one, nobody can
     tell; and of what came after the last one, neither.
 
-    Snapshots, from which servers go on when they start, must be what their frames fold to.
+    Snapshots, from which servers go on when they start, must be what their frames fold to. Where a
+    log has lifecycles of your own, only their --module can tell.
     """
     screen = Screen()
-    known = known_lifecycles([*known_lifecycles(), *map(load_lifecycle, lifecycles)])
     sealed = _sealed(checkpoint, public_key)
     with opened(url) as store:
-        held = Held(_kept(store) if head else None, sealed, RefoldedSnapshots(store, known))
+        snapshots = RefoldedSnapshots(store, lifecycles.values())
+        held = Held(_kept(store) if head else None, sealed, snapshots)
         report = _verify(store, held)
         if keep_head and report.sound:
             held = attrs.evolve(held, head=_keep(store))
@@ -205,7 +203,7 @@ class ReportLines:
             what = counted(len(snapshots.refolded), "snapshot")
             self._screen.line((f"{what} held against what the frames fold to", ""))
         for writer, reason in sorted(snapshots.left_alone.items()):
-            hint = " (see --lifecycle)" if reason == UNKNOWN_LIFECYCLES else ""
+            hint = " (see --module)" if reason == UNKNOWN_LIFECYCLES else ""
             self._screen.line((f"the snapshot of {writer} was not compared: {reason}{hint}", "dim"))
 
     def _checkpoint(self, sealed: KeptCheckpoint, *, sound: bool) -> None:

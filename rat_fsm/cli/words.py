@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 import msgspec
 
 from rat_fsm import events
@@ -19,6 +20,7 @@ _STYLES: Final = {
     events.RetryRefused: "red",
     events.Stalled: _WARNING,
     events.CallbackFailed: "red",
+    events.MonitorViolated: "red",
     events.ConnectionRefused: _WARNING,
     events.DrainForced: "red",
     events.UnknownEvent: "magenta",
@@ -38,7 +40,7 @@ def style_of_event(event: Any) -> str:
 
 def describe(event: Any) -> str:
     """What an event says, in words."""
-    return _WORDS[type(event)](event)
+    return _WORDS.get(type(event), _fields)(event)
 
 
 def plain(value: Any) -> str:
@@ -61,6 +63,12 @@ def troubles(errors: int, retries: int) -> str:
     return joined(
         counted(errors, "error") if errors else "", counted(retries, "retry") if retries else ""
     )
+
+
+def _fields(event: Any) -> str:
+    """An event of somebody else's lifecycle: ``item "tea", cents 250``."""
+    values = ((name, getattr(event, name)) for name in (f.name for f in attrs.fields(type(event))))
+    return joined(*(f"{name} {msgspec.json.encode(value).decode()}" for name, value in values))
 
 
 def _registered(event: events.Registered) -> str:
@@ -110,6 +118,19 @@ def _drain(event: events.DrainStarted) -> str:
     return joined(f"{event.open} open, {seconds(event.deadline)} to end", asked)
 
 
+def _observed(event: events.Observed) -> str:
+    """``pay: open → paid``; what is no transition begins with its kind."""
+    kind = "" if event.kind == "transition" else event.kind
+    moves = event.source != event.dest or event.kind in {"transition", "attached"}
+    before = _states(event.source) if moves and event.source is not None else ""
+    way = joined(before, _states(event.dest), by=" → ")
+    return joined(f"{joined(kind, event.trigger, by=' ')}: {way}", event.error)
+
+
+def _states(told: str | list[Any] | None) -> str:
+    return told if isinstance(told, str) else plain(told)
+
+
 _WORDS: Final[Mapping[type, Callable[[Any], str]]] = {
     events.Registered: _registered,
     events.Activated: lambda e: e.route,
@@ -127,9 +148,11 @@ _WORDS: Final[Mapping[type, Callable[[Any], str]]] = {
     events.Serving: lambda _: "",
     events.ConnectionRefused: lambda e: f"{counted(e.count, 'client')}: {e.cause}",
     events.CallbackFailed: lambda e: f"of {e.connection}: {e.error}",
+    events.MonitorViolated: lambda e: f"{e.monitor}: {e.lifecycle}/{e.id}, by {e.cause}",
     events.DrainRequested: lambda e: f"by {e.actor}",
     events.DrainStarted: _drain,
     events.DrainForced: lambda e: f"{counted(e.remaining, 'connection')} left",
     events.Stopped: lambda e: plain(e.report),
+    events.Observed: _observed,
     events.UnknownEvent: lambda e: joined(f"({e.problem})", plain(e.data), by=" "),
 }

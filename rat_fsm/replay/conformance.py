@@ -15,7 +15,7 @@ from rat_fsm.replay.sources import new_model, opened
 from rat_fsm.replay.tables import UNDEFINED, Tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from rat_fsm.codec import Decoded, Reader
     from rat_fsm.events import Recorded
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rat_fsm.replay.sources import LogSource
     from rat_fsm.replay.tables import Table
     from rat_fsm.stores.port import Store, StoredFrame
+    from rat_fsm.table import Lifecycle
 
 LISTED: Final = 20
 ENDED: Final = ""
@@ -70,15 +71,20 @@ class Conformance:
 
 
 def check(
-    source: LogSource, *, limit: int = LISTED, progress: Callable[[int], object] | None = None
+    source: LogSource,
+    *,
+    lifecycles: Iterable[Lifecycle] | None = None,
+    limit: int = LISTED,
+    progress: Callable[[int], object] | None = None,
 ) -> Conformance:
     """Judges every stream of a log by the definition that it was written under.
 
-    The lifecycles of rat_fsm are known, others need no code: their definitions are in the log.
-    Memory is bounded by the streams that are open.
+    No code is needed for that: definitions are in the log. What events hold is read where their
+    classes are known, too. Memory is bounded by the streams that are open.
 
     Args:
         source: a URL or path, a store, or a log.
+        lifecycles: whose events are read; CONNECTION and NODE by default.
         limit: how many findings to list; all are counted.
         progress: called with the position of each frame that was looked at.
 
@@ -86,7 +92,7 @@ def check(
         StoreUnreadable, UnsupportedFormat, DamagedFrame: the log cannot be read.
     """
     with opened(source) as store:
-        judge = _Judge(store, limit)
+        judge = _Judge(store, lifecycles, limit)
         for stored in prefix_of(store, None).frames():
             with no_collection():
                 judge.take(stored)
@@ -101,9 +107,9 @@ class _Judge:
     A stream's state is None where nobody can tell it, and empty once it has ended.
     """
 
-    def __init__(self, store: Store, limit: int) -> None:
+    def __init__(self, store: Store, lifecycles: Iterable[Lifecycle] | None, limit: int) -> None:
         self._tables = Tables(store)
-        self._model = new_model()
+        self._model = new_model(lifecycles)
         self._limit = limit
         self._states: dict[Key, str] = {}
         self._undefined: Counter[str] = Counter()
@@ -177,7 +183,7 @@ def _names(table: Table, tag: str) -> bool:
 
 
 def _unreadable(reader: Reader, row: Sequence[Any]) -> str:
-    """Why rat_fsm cannot read an event of its own lifecycles; of others it has no classes."""
+    """Why an event cannot be read, where its class is known."""
     if reader.kind is None:
         return ""
     event = reader.read(row[3:])

@@ -164,6 +164,7 @@ class Life:
 def lives_of(
     source: LogSource,
     stream_id: str,
+    lifecycles: Iterable[Lifecycle] | None = None,
     *,
     merge: bool = False,
     cache: Path | None = None,
@@ -174,6 +175,7 @@ def lives_of(
     Args:
         source: a URL or path, a store, or a log.
         stream_id: of a connection or any other stream.
+        lifecycles: how events are read; CONNECTION and NODE by default.
         merge: tell a run of activities as one step.
         cache: the folder of caches, the user's own by default; see `history_of`.
         progress: is told the frame that an index has been brought up to.
@@ -186,7 +188,7 @@ def lives_of(
     lives: dict[Stream, Life] = {}
     with opened(source) as store, _finder(store, cache, progress) as finder:
         tables = finder.tables()
-        for fingerprints, recorded in _events(store, finder, stream_id, None):
+        for fingerprints, recorded in _events(store, finder, stream_id, lifecycles):
             table = tables.of(fingerprints, recorded.stream.lifecycle)
             life = lives.get(recorded.stream)
             if life is None:

@@ -20,6 +20,7 @@ from rat_fsm.cli.stepper import Stepper
 from rat_fsm.cli.telling import TextTeller
 from rat_fsm.codec import encode_recorded
 from rat_fsm.events import Activated, Closing, Registered
+from rat_fsm.lifecycles import CONNECTION, NODE
 from rat_fsm.replay import read_events, replay
 from rat_fsm.replay.sources import opened
 from tests.cli.frames import write_frames
@@ -251,7 +252,9 @@ def test_a_long_way_can_be_interrupted(path: Path) -> None:
 
     with (
         opened(path) as store,
-        contextlib.closing(Stepper(store, Interrupted(Screen()), None)) as stepper,
+        contextlib.closing(
+            Stepper(store, Interrupted(Screen()), (CONNECTION, NODE), None)
+        ) as stepper,
     ):
         stepper.begin(None, None)
         assert stepper.obey("s")

@@ -249,8 +249,8 @@ def test_snapshots_of_lifecycles_of_ones_own(tmp_path: Path) -> None:
     with EventLog.open(path, lifecycles=LIFECYCLES) as log:
         log.append(("order", "o1"), New.Placed("tea", 250, "EUR"))
     alone = "the snapshot of w0 was not compared: it holds lifecycles that are not known here"
-    assert f"{alone} (see --lifecycle)" in plain(run("verify", path).stdout)
-    result = run("verify", path, "--lifecycle", "tests.orders:ORDER")
+    assert f"{alone} (see --module)" in plain(run("verify", path).stdout)
+    result = run("verify", path, "--module", "tests.orders:ORDER")
     assert (result.exit_code, plain(result.stdout)[2]) == (
         0,
         "1 snapshot held against what the frames fold to",
@@ -260,14 +260,14 @@ def test_snapshots_of_lifecycles_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("tests.orders", "is not of the form module:NAME"),
+        ("tests.orders", "two lifecycles are called order: tests.orders:OLD_ORDER and tests"),
         ("tests.orders:NONE", "cannot import tests.orders:NONE"),
         ("tests.orders:Done", "tests.orders:Done is no Lifecycle but of type type"),
     ],
 )
 def test_a_lifecycle_that_is_none(target: str, message: str, path: Path) -> None:
     """Anything else in its place is one line, exit 2."""
-    result = run("verify", path, "--lifecycle", target)
+    result = run("verify", path, "--module", target)
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
     assert message in result.stderr
 

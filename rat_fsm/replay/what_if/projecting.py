@@ -30,7 +30,8 @@ def project(
 ) -> P:
     """Folds every event of a log, of all writers and in order, into a projection.
 
-    To compare two of them, such as a policy of admission and another, fold the log into each.
+    To compare two of them, such as a policy of admission and another, fold the log into each. One
+    that goes on with what comes is for `EventLog.project`.
 
     Args:
         source: a URL or path, a store, or a log, of which what is durable is read.
