@@ -19,6 +19,7 @@ from benchmarks.report import show, write_json, write_markdown
 from benchmarks.serverload import server
 from benchmarks.serving import chunk, request
 from benchmarks.timetravel import travel
+from benchmarks.twins import twins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,6 +31,7 @@ ROWS: Final[Mapping[str, Callable[[Scale], list[Result]]]] = {
     "record": record,
     "replay": replay,
     "machine": machines,
+    "twins": twins,
     "memory": memory,
     "stats": stats,
     "bytes": size,

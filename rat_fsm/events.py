@@ -178,6 +178,25 @@ class CallbackFailed:
 
 
 @attrs.frozen
+class MonitorViolated:
+    """A monitor that watched this writer did not hold; ``cause`` ∈ event, deadline, end.
+
+    It is about the stream ``lifecycle``, ``id``, ``born``. ``since`` is the sequence number of
+    the event with which it began, ``by`` that of the event that violated it, None where a
+    deadline passed; ``at`` is when that was, in microseconds since the epoch.
+    """
+
+    monitor: str
+    cause: str
+    lifecycle: str
+    id: str
+    born: str
+    since: int
+    by: int | None
+    at: int
+
+
+@attrs.frozen
 class DrainRequested:
     """Somebody, ``actor``, asked every writer of this log to drain."""
 
@@ -208,6 +227,23 @@ class Stopped:
     """The run is over; ``report`` is what the shutdown had to say."""
 
     report: dict[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Observed:
+    """A model did something that its own machine decided; where it stands is payload.
+
+    ``kind`` ∈ attached, transition, internal, forced, rejected, failed. ``source`` and ``dest``
+    are names of states, or lists of them where a model is in several at once; ``source`` is None
+    where the model was not there before, and else the last ``dest`` of its stream. ``trigger`` is
+    what set it off, empty where nothing did; ``error`` is the class of what went wrong.
+    """
+
+    kind: str
+    trigger: str
+    source: str | list[Any] | None
+    dest: str | list[Any] | None
+    error: str = ""
 
 
 @attrs.frozen

@@ -15,6 +15,7 @@ import attrs
 from transitions import Machine, MachineError
 
 from rat_fsm.errors import IllegalEvent, InvalidLifecycle
+from rat_fsm.events import Observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -90,6 +91,22 @@ class Lifecycle:
     definition: Mapping[str, Any] = attrs.field(init=False, repr=False)
     fingerprint: str = attrs.field(init=False)
     _types: Mapping[type, EventType] = attrs.field(init=False, repr=False)
+
+    @classmethod
+    def observed(cls, name: str) -> Lifecycle:
+        """A lifecycle for models that another kind of state machine moves.
+
+        A machine with conditions has no table that could tell where a model may go. So there is
+        one state and one event, `Observed`, which says where the model came from and went to.
+        In place of the table stands one law: each must begin where the last one of its stream
+        ended, so that no change goes unseen.
+        """
+        return cls(
+            name,
+            states=("observed",),
+            final=(),
+            transitions=[[Observed, ["new", "observed"], "observed"]],
+        )
 
     @events.default
     def _compile(self) -> tuple[EventType, ...]:
@@ -257,6 +274,7 @@ def _check_shape(lifecycle: Lifecycle, columns: Mapping[type, Mapping[str, str]]
     _require(not unreachable, f"{name} can never reach {_listed(unreachable)}")
     ending = _closure([(dest, source) for source, dest in edges], set(lifecycle.final))
     trapped = set(lifecycle.states) - ending
+    trapped = set() if Observed in columns else trapped  # where such a model ends, no table says
     _require(not trapped, f"{name} is trapped in {_listed(trapped)}: no way to a final state")
 
 

@@ -58,6 +58,10 @@ NODE_TABLE: Table = {
     "Serving": ("starting", "serving", ""),
     "ConnectionRefused": (ANY_BUT_STOPPED, UNCHANGED, "cause, count"),
     "CallbackFailed": (ANY_BUT_STOPPED, UNCHANGED, "connection, error"),
+    "MonitorViolated": (
+        *(ANY_BUT_STOPPED, UNCHANGED),
+        "monitor, cause, lifecycle, id, born, since, by, at",
+    ),
     "DrainRequested": ("new", "stopped", "actor"),
     "DrainStarted": ("starting, serving", "draining", "deadline, open, requested_by"),
     "DrainForced": ("draining", "forcing", "remaining"),
@@ -127,7 +131,8 @@ def test_every_event_of_the_vocabulary_has_a_lifecycle() -> None:
     assert len(set(tags)) == len(tags) == len(CONNECTION_TABLE) + len(NODE_TABLE)
     envelopes = {"UnknownEvent", "Position", "Stream", "Recorded"}
     words = {c.__name__ for c in vars(events).values() if isinstance(c, type) and attrs.has(c)}
-    assert words - envelopes == CONNECTION_TABLE.keys() | NODE_TABLE.keys()
+    observed = {"Observed"}  # of lifecycles that observe another machine, by whatever name
+    assert words - envelopes - observed == CONNECTION_TABLE.keys() | NODE_TABLE.keys()
     assert {tag for tag in tags if "retr" in tag} == {
         "connection.retry_scheduled",
         "connection.retry_refused",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from transitions import State
 
 from rat_fsm.errors import IllegalEvent, InvalidLifecycle
+from rat_fsm.events import Observed
 from rat_fsm.lifecycles import CONNECTION
 from rat_fsm.table import EventType, Lifecycle, fingerprint_of, snake_case
 from tests.orders import ORDER, New, Packed
@@ -210,6 +212,10 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
         {"versions": {Touched: 3}, "upcasters": {(Touched, 1): up}},
         "job: Touched is at version 3 but has no upcaster from '2'",
     ),
+    (
+        {"versions": {Touched: 2}},
+        "job: Touched is at version 2 but has no upcaster from '1'",
+    ),
     ({"versions": {Touched: 0}}, "job: Touched is at version 0; versions count from 1"),
     ({"versions": {Touched: "2"}}, "job: Touched is at version '2'; versions count from 1"),
     ({"versions": {Moved: 1}}, "job has no row for 'Moved', which versions or upcasters name"),
@@ -386,3 +392,61 @@ def test_a_lifecycle_is_told_from_another_by_identity() -> None:
         ORDER.name = "other"  # type: ignore[misc]  # that is the point
     assert ORDER.next_state("new", New.Placed) == "open"
     assert ORDER.next_state("open", Packed()) == "open"
+
+
+def test_an_event_type_is_told_from_another_by_identity() -> None:
+    """Two lifecycles may have the same event class, and mean different things."""
+    (one, *_), (other, *_) = lifecycle().events, lifecycle().events
+    assert attrs.asdict(one) == attrs.asdict(other)
+    assert one != other
+
+
+def test_what_a_lifecycle_takes() -> None:
+    """Its name, and everything else by keyword; what is compiled cannot be given."""
+    parameters = inspect.signature(Lifecycle).parameters.values()
+    keywords = {one.name: one.default for one in parameters if one.kind is one.KEYWORD_ONLY}
+    given = lifecycle()
+    assert [one.name for one in parameters if one.name not in keywords] == ["name"]
+    assert [name for name, default in keywords.items() if default is inspect.Parameter.empty] == [
+        *("states", "transitions", "final"),
+    ]
+    assert keywords.keys() - {"states", "transitions", "final"} == {
+        *("initial", "versions", "upcasters", "abandon", "reusable_ids"),
+    }
+    assert (given.initial, given.abandon, given.reusable_ids) == ("new", None, False)
+
+
+def test_a_lifecycle_is_shown_without_what_follows_from_it() -> None:
+    """Its definition, which is long, and its index."""
+    assert "fingerprint=" in repr(lifecycle())
+    assert not re.search(r"\b(definition|_types)=", repr(lifecycle()))
+
+
+def test_a_class_may_be_called_as_transitions_would_call_a_trigger() -> None:
+    """Only the rows that are written count, none that a `transitions.Machine` adds by itself."""
+    to_done = attrs.make_class("to_done", [])
+    given = lifecycle(transitions=[*ROWS, [to_done, "open", None]])
+    assert [edge for edge in given.rows() if edge[0] == "job.to_done"] == [
+        ("job.to_done", "open", "open")
+    ]
+
+
+def test_a_lifecycle_that_observes_has_one_state_and_one_event() -> None:
+    """It begins and goes on with the same event, and where it ends is not for a table to say."""
+    order = Lifecycle.observed("order")
+    assert (order.states, order.final) == (("observed",), frozenset())
+    assert order.rows() == [
+        ("order.observed", "new", "observed"),
+        ("order.observed", "observed", "observed"),
+    ]
+    assert [kind.fields for kind in order.events] == [
+        ("kind", "trigger", "source", "dest", "error")
+    ]
+    assert order.fingerprint == Lifecycle.observed("order").fingerprint
+    assert order.evolve("new", Observed("attached", "", None, "A")) == "observed"
+
+
+def test_the_name_of_an_observing_lifecycle_is_a_name() -> None:
+    """As any lifecycle's."""
+    with pytest.raises(InvalidLifecycle, match="'My order' is not a lower-case identifier"):
+        Lifecycle.observed("My order")
