@@ -26,6 +26,7 @@ from rat_fsm.diagrams.graphviz import graphviz_svg
 from rat_fsm.diagrams.layout import LINE, Layout, layout, text_width
 from rat_fsm.errors import InvalidArgument
 from rat_fsm.lifecycles import CONNECTION, NODE
+from rat_fsm.replay.coverage import TransitionCoverage, covered
 from rat_fsm.replay.tables import read_table
 from rat_fsm.replay.traffic import Stays, Traffic
 from rat_fsm.runtime.escaping import escape
@@ -110,6 +111,12 @@ TRAFFIC: Final = Traffic(
     open=2,
     illegal=3,
     unknown=0,
+)
+# Of two ways to the end tests take one; production takes the other, and stays, too.
+COVERAGE: Final = covered(
+    LOST,
+    dict(zip(LOST.rows(), [1200, 0, 300, 0, 0, 0], strict=True)),
+    dict(zip(LOST.rows(), [9, 7, 0, 0, 8_000, 0], strict=True)),
 )
 NOWHERE: Final = dict.fromkeys(CONNECTION.states, Stays(5, 0, None, None))
 
@@ -220,7 +227,15 @@ def counted(draw: st.DrawFn) -> Traffic:
     )
 
 
-MACHINES: Final = lifecycles() | counted()
+@st.composite
+def coverages(draw: st.DrawFn) -> TransitionCoverage:
+    """What tests and production may take of such a chain."""
+    lifecycle, count = draw(lifecycles()), st.sampled_from([0, 0, 1, 12_345])
+    tests, production = ({edge: draw(count) for edge in lifecycle.rows()} for _ in range(2))
+    return covered(lifecycle, tests, draw(st.sampled_from([None, production])))
+
+
+MACHINES: Final = lifecycles() | counted() | coverages()
 LINES: Final = {"name", "note", "stay"}
 
 
@@ -375,6 +390,52 @@ def test_svg_of_traffic() -> None:
     assert len(layout(chart(alike)).lanes) == len(layout(chart(CONNECTION)).lanes) + 1
 
 
+def test_the_chart_of_coverage() -> None:
+    """What production takes and no test does has arrows of its own, and both numbers."""
+    assert chart(COVERAGE) == Chart(
+        name="small",
+        title="small: tests take 2 of 6 edges (33 %), production 2 more",
+        initial="new",
+        places=(
+            Place(
+                "open",
+                (Line("noted 0, production 7", used=False, untested=True),),
+                ("entered 1,200",),
+            ),
+            Place("end", (), ("entered 300",), final=True),
+            Place("lost", (), ("entered 0",), used=False),
+        ),
+        arrows=(
+            Arrow("new", "open", ("gone 1,200",), share=1.0),
+            Arrow("open", "end", ("back 300",), share=0.25),
+            Arrow(
+                *("open", "end", ("returned 0, production 8,000",)),
+                used=False,
+                untested=True,
+                share=0.0,
+            ),
+            Arrow("open", "lost", ("slipped 0",), used=False, share=0.0),
+            Arrow("lost", "end", ("back 0",), used=False, share=0.0),
+        ),
+        counted=True,
+    )
+    alone = attrs.evolve(COVERAGE, production=None)
+    assert chart(alone).title == "small: tests take 2 of 6 edges (33 %)"
+    assert not any(arrow.untested for arrow in chart(alone).arrows)
+
+
+def test_the_notations_of_coverage() -> None:
+    """What no test tries says so in Mermaid, and is red in DOT and SVG."""
+    assert "    open --> s1_ : untested<br>returned 0, production 8,000\n" in mermaid(COVERAGE)
+    red = 'color="#cf222e", fontcolor="#cf222e", penwidth=2.4'
+    arrow = f'    "open" -> "end" [label="returned 0, production 8,000", {red}];'
+    assert arrow in dot(COVERAGE).splitlines()
+    kinds = Counter(re.findall(r'class="(\w+) untested"', svg(COVERAGE)))
+    assert kinds == {"way": 1, "stay": 1}
+    assert Counter(re.findall(r'class="(\w+) never"', svg(COVERAGE)))["way"] == 2
+    assert svg(COVERAGE).count("#cf222e") > svg(TRAFFIC).count("#cf222e")
+
+
 def test_a_duration_has_three_digits() -> None:
     """In the largest unit that it fills."""
     durations = {0.0: "0 ms", 0.0123456: "12.3 ms", 1.0: "1 s", 90.0: "1.5 min", 9e6: "2,500 h"}
@@ -399,13 +460,20 @@ needs_graphviz = pytest.mark.skipif(
 @needs_graphviz
 def test_graphviz_draws_the_same() -> None:
     """Every state, event and number is in the picture that transitions lets Graphviz make."""
-    for machine in (CONNECTION, NODE, TRAFFIC):
+    for machine in (CONNECTION, NODE, TRAFFIC, COVERAGE):
         texts = " ".join(shown(graphviz_svg(machine)))
         drawn = chart(machine)
         words = [drawn.title, *(label for arrow in drawn.arrows for label in arrow.labels)]
         words += [text for p in drawn.places for text in (p.state, *p.notes)]
         words += [line.text for place in drawn.places for line in place.lines]
         assert [word for word in words if word not in texts] == []
+
+
+@needs_graphviz
+def test_graphviz_shows_what_is_untested() -> None:
+    """One untested event makes the arrow red that stands for all between two states."""
+    assert "#cf222e" in graphviz_svg(COVERAGE)
+    assert "#cf222e" not in graphviz_svg(attrs.evolve(COVERAGE, production=None))
 
 
 @needs_graphviz

@@ -1,4 +1,4 @@
-"""Draws a lifecycle, or what was counted of its traffic: Mermaid, DOT, and an SVG of our own.
+"""Draws a lifecycle, its traffic or its coverage: Mermaid, DOT, and an SVG of our own.
 
 ``python -m rat_fsm.diagrams [FOLDER] [--check]`` writes those of CONNECTION and NODE.
 """

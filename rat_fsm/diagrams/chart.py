@@ -1,22 +1,26 @@
 """What there is to draw, in words and numbers: states with what happens in them, and arrows.
 
 Every notation draws a chart and knows nothing else. An arrow stands for all events between two
-states; where traffic was counted, those that were never taken are on an arrow of their own.
+states; where they were counted, those that were never taken are on an arrow of their own, and so
+are those that only production takes.
 """
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
+from rat_fsm.replay.coverage import TransitionCoverage
 from rat_fsm.replay.traffic import Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping
 
-    from rat_fsm.replay.traffic import Edge, Stays
+    from rat_fsm.replay.counting import Edge
+    from rat_fsm.replay.traffic import Stays
 
 # Controls, formats (among them those that turn text round), what is no character (XML has no way
 # to hold some of those), surrogates, separators of lines.
@@ -25,7 +29,7 @@ _UNITS: Final = ((3600.0, "h"), (60.0, "min"), (1.0, "s"), (0.001, "ms"))
 
 
 class Machine(Protocol):
-    """What can be drawn: a `Lifecycle`, the `Table` of one in a log, or its `Traffic`."""
+    """What can be drawn: a `Lifecycle`, a log's `Table` of one, its `Traffic`, its coverage."""
 
     @property
     def name(self) -> str:
@@ -49,10 +53,16 @@ class Machine(Protocol):
 
 @attrs.frozen
 class Line:
-    """An event that changes no state; ``used`` is False where it was counted and never met."""
+    """An event, by its short name and how often it was met, where that was counted.
+
+    Attributes:
+        used: False where it was counted and never met.
+        untested: whether production met it, and no test.
+    """
 
     text: str
     used: bool = True
+    untested: bool = False
 
 
 @attrs.frozen
@@ -63,7 +73,7 @@ class Place:
         lines: the events that it takes and stays.
         notes: what was counted there.
         final: whether it ends a stream.
-        used: False where traffic was counted and no stream ever came here.
+        used: False where it was counted and no stream ever came here.
     """
 
     state: str
@@ -79,7 +89,8 @@ class Arrow:
 
     Attributes:
         labels: the names, with how often where that was counted.
-        used: False where traffic was counted and none of them was ever met.
+        used: False where they were counted and none was ever met.
+        untested: whether production met each of them, and no test.
         share: how often they were met, as a part of the busiest arrow; None where not counted.
     """
 
@@ -87,12 +98,13 @@ class Arrow:
     dest: str
     labels: tuple[str, ...]
     used: bool = True
+    untested: bool = False
     share: float | None = None
 
 
 @attrs.frozen
 class Chart:
-    """A lifecycle, or its traffic, ready to be drawn; ``counted`` says which."""
+    """A lifecycle, or what was counted of it, ready to be drawn; ``counted`` says which."""
 
     name: str
     title: str
@@ -103,22 +115,20 @@ class Chart:
 
 
 def chart(machine: Machine) -> Chart:
-    """The chart of a machine, with numbers where it is a `Traffic`."""
-    if isinstance(machine, Traffic):
-        places = [_counted_place(machine, state) for state in machine.states]
-    else:
-        places = [_place(machine, state) for state in machine.states]
+    """The chart of a machine, with numbers where it is a `Traffic` or a `TransitionCoverage`."""
     return Chart(
         machine.name,
         _title(machine),
         machine.initial,
-        tuple(places),
+        tuple(_place(machine, state) for state in machine.states),
         tuple(_arrows(machine)),
-        counted=isinstance(machine, Traffic),
+        counted=isinstance(machine, (Traffic, TransitionCoverage)),
     )
 
 
 def _title(machine: Machine) -> str:
+    if isinstance(machine, TransitionCoverage):
+        return _coverage_title(machine)
     if not isinstance(machine, Traffic):
         return f"lifecycle {machine.name}"
     told = [(machine.begun, "begun"), (machine.ended, "ended"), (machine.open, "open")]
@@ -127,17 +137,25 @@ def _title(machine: Machine) -> str:
     return f"{machine.name}: " + ", ".join(f"{count:,} {word}" for count, word in told)
 
 
+def _coverage_title(coverage: TransitionCoverage) -> str:
+    taken, edges = len(coverage.taken), len(coverage.edges)
+    title = f"{coverage.name}: tests take {taken} of {edges} edges"
+    title += f" ({math.floor(coverage.percent)} %)"
+    return f"{title}, production {len(coverage.untested)} more" if coverage.production else title
+
+
 def _place(machine: Machine, state: str) -> Place:
-    stays = [tag for tag, source, dest in machine.rows() if source == dest == state]
-    return Place(state, tuple(Line(_short(tag)) for tag in stays), final=state in machine.final)
-
-
-def _counted_place(traffic: Traffic, state: str) -> Place:
-    stays = [edge for edge in traffic.edges if edge[1] == edge[2] == state]
-    lines = (Line(_counted(edge, traffic.edges), traffic.edges[edge] > 0) for edge in stays)
-    met, final = traffic.states[state], state in traffic.final
-    used = met.entered > 0 or met.now > 0
-    return Place(state, tuple(lines), _notes(met, final=final), final, used)
+    stays = [edge for edge in machine.rows() if edge[1] == edge[2] == state]
+    lines = tuple(_line(machine, edge) for edge in stays)
+    final = state in machine.final
+    if isinstance(machine, Traffic):
+        met = machine.states[state]
+        used = met.entered > 0 or met.now > 0
+        return Place(state, lines, _notes(met, final=final), final, used)
+    if isinstance(machine, TransitionCoverage):
+        entered = machine.states[state]
+        return Place(state, lines, (f"entered {entered:,}",), final, entered > 0)
+    return Place(state, lines, final=final)
 
 
 def _notes(met: Stays, *, final: bool) -> tuple[str, ...]:
@@ -153,33 +171,49 @@ def _notes(met: Stays, *, final: bool) -> tuple[str, ...]:
 
 def _arrows(machine: Machine) -> list[Arrow]:
     """The changes of state, in the order of the states, those that begin a stream first."""
-    counts = machine.edges if isinstance(machine, Traffic) else None
-    found: dict[tuple[str, str, bool], list[Edge]] = {}
+    found: dict[tuple[str, str, bool, bool], list[Edge]] = {}
     for edge in machine.rows():
         _, source, dest = edge
         if source != dest:
-            used = counts is None or counts[edge] > 0
-            found.setdefault((source, dest, not used), []).append(edge)
+            line = _line(machine, edge)
+            found.setdefault((source, dest, not line.used, line.untested), []).append(edge)
     order = {state: n for n, state in enumerate((machine.initial, *machine.states))}
-    keys = sorted(found, key=lambda key: (order[key[0]], order[key[1]], key[2]))
-    if counts is None:
-        return [Arrow(key[0], key[1], tuple(_short(e[0]) for e in found[key])) for key in keys]
-    return _counted_arrows([found[key] for key in keys], counts)
-
-
-def _counted_arrows(bundles: Sequence[Sequence[Edge]], counts: Mapping[Edge, int]) -> list[Arrow]:
-    totals = [sum(counts[edge] for edge in edges) for edges in bundles]
-    most = max(totals, default=0) or 1
+    keys = sorted(found, key=lambda key: (order[key[0]], order[key[1]], *key[2:]))
+    counts = _counts(machine) or {}
+    totals = {key: sum(counts.get(edge, 0) for edge in found[key]) for key in keys}
+    most = max(totals.values(), default=0) or 1
     return [
         Arrow(
-            *edges[0][1:], tuple(_counted(edge, counts) for edge in edges), total > 0, total / most
+            source,
+            dest,
+            tuple(_line(machine, edge).text for edge in found[source, dest, never, untested]),
+            not never,
+            untested,
+            totals[source, dest, never, untested] / most if counts else None,
         )
-        for edges, total in zip(bundles, totals, strict=True)
+        for source, dest, never, untested in keys
     ]
 
 
-def _counted(edge: Edge, counts: Mapping[Edge, int]) -> str:
-    return f"{_short(edge[0])} {counts[edge]:,}"
+def _counts(machine: Machine) -> Mapping[Edge, int] | None:
+    return machine.edges if isinstance(machine, (Traffic, TransitionCoverage)) else None
+
+
+def _line(machine: Machine, edge: Edge) -> Line:
+    name, counts = _short(edge[0]), _counts(machine)
+    if counts is None:
+        return Line(name)
+    count, busy = counts[edge], _only_in_production(machine, edge)
+    if busy:
+        return Line(f"{name} 0, production {busy:,}", used=False, untested=True)
+    return Line(f"{name} {count:,}", count > 0)
+
+
+def _only_in_production(machine: Machine, edge: Edge) -> int:
+    """How often production took what no test does."""
+    if not isinstance(machine, TransitionCoverage) or machine.edges[edge]:
+        return 0
+    return (machine.production or {}).get(edge, 0)
 
 
 def _short(tag: str) -> str:

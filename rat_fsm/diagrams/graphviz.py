@@ -31,6 +31,7 @@ _BOX: Final = {
     **_FONT,
 }
 _NEVER: Final = {"color": "#6e7781", "fontcolor": "#6e7781"}
+_UNTESTED: Final = {"color": "#cf222e", "fontcolor": "#cf222e", "penwidth": "2.4"}
 _DASHED: Final = {"style": "rounded,dashed", **_NEVER}
 _TWICE: Final = {"peripheries": "2"}
 _GRAPH: Final = {"rankdir": "TB", "nodesep": "0.4", "labelloc": "t", **_FONT}
@@ -43,14 +44,19 @@ _STYLES: Final = {
         "never": _DASHED,
         "never final": {**_DASHED, **_TWICE},
     },
-    "edge": {"default": {"fontsize": "11", **_FONT}, "never": {"style": "dashed", **_NEVER}},
+    "edge": {
+        "default": {"fontsize": "11", **_FONT},
+        "never": {"style": "dashed", **_NEVER},
+        "untested": _UNTESTED,
+    },
 }
 
 
 def graphviz_svg(machine: Machine) -> str:
-    """A picture of a lifecycle, or of its `Traffic`, as Graphviz places it.
+    """A picture of a lifecycle, or of what was counted of it, as Graphviz places it.
 
-    Arrows between the same two states are one, dashed where none of their events was ever met.
+    Arrows between the same two states are one, dashed where none of their events was ever met, red
+    where production met one that no test did.
     The picture differs with the version of Graphviz and the fonts it finds; `rat_fsm.diagrams.svg`
     is the same everywhere.
 
@@ -97,8 +103,9 @@ def _style(machine: Any, drawn: Chart, ids: dict[str, str]) -> None:
     for place in drawn.places:
         kinds = [*([] if place.used else ["never"]), *(["final"] if place.final else [])]
         graph.custom_styles["node"][ids[place.state]] = " ".join(kinds)
-    for arrow in reversed(drawn.arrows):  # of two between the same states the used one is first
-        kind = "" if arrow.used else "never"
+    # Of several between the same states the last one decides: an untested one, else one used.
+    for arrow in sorted(drawn.arrows, key=lambda arrow: (arrow.untested, arrow.used)):
+        kind = "untested" if arrow.untested else "" if arrow.used else "never"
         graph.custom_styles["edge"][ids[arrow.source]][ids[arrow.dest]] = kind
 
 

@@ -125,7 +125,7 @@ def _route(placed: Layout, chart: Chart) -> None:
             placed.straight[dest] = arrow
             continue
         own = source if arrow.share else None
-        key = (dest, arrow.labels, arrow.used, dest > source, own)
+        key = (dest, arrow.labels, arrow.used, arrow.untested, dest > source, own)
         lane = shared.setdefault(key, Lane((), dest, arrow))
         lane.sources += (source,)
     placed.lanes = sorted(shared.values(), key=lambda lane: (lane.span, lane.dest))

@@ -23,13 +23,15 @@ _MERMAID_WORDS: Final = frozenset(
 )
 _MERMAID_NEVER: Final = "fill:#ffffff,stroke:#6e7781,stroke-dasharray:5 4,color:#6e7781"
 _DOT_NEVER: Final = 'color="#6e7781", fontcolor="#6e7781"'
+_DOT_UNTESTED: Final = ', color="#cf222e", fontcolor="#cf222e", penwidth=2.4'
 _NOT_PLAIN: Final = re.compile(r"[^\w .,-]")
 
 
 def mermaid(machine: Machine) -> str:
     """A Mermaid ``stateDiagram-v2``. Events that change no state stand inside theirs.
 
-    Mermaid cannot dash the arrows of a state diagram, so those that traffic never took say so.
+    Mermaid cannot dash or colour the arrows of a state diagram, so those that were never taken say
+    so, and those that production took and no test.
     """
     drawn = chart(machine)
     ids = {place.state: _mermaid_id(n, place.state) for n, place in enumerate(drawn.places)}
@@ -49,6 +51,8 @@ def mermaid(machine: Machine) -> str:
 
 
 def _told(arrow: Arrow) -> Sequence[str]:
+    if arrow.untested:
+        return ("untested", *arrow.labels)
     return arrow.labels if arrow.used else ("never", *arrow.labels)
 
 
@@ -100,6 +104,7 @@ def _dot_place(place: Place) -> str:
 def _dot_arrow(arrow: Arrow) -> str:
     width = f", penwidth={1 + 2 * arrow.share:.1f}" if arrow.share else ""
     never = "" if arrow.used else f", style=dashed, {_DOT_NEVER}"
+    never = _DOT_UNTESTED if arrow.untested else never
     ends = f"{_quoted(arrow.source)} -> {_quoted(arrow.dest)}"
     return f"{ends} [label={_quoted(*arrow.labels)}{width}{never}]"
 

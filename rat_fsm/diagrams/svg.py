@@ -5,19 +5,20 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from rat_fsm.diagrams.chart import chart, visible
+from rat_fsm.diagrams.chart import Place, chart, visible
 from rat_fsm.diagrams.layout import HEAD, LINE, MARGIN, layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from rat_fsm.diagrams.chart import Arrow, Line, Machine, Place
+    from rat_fsm.diagrams.chart import Arrow, Line, Machine
     from rat_fsm.diagrams.layout import Box, Lane, Layout
 
 SANS: Final = "'Helvetica Neue', Helvetica, Arial, sans-serif"
 MONO: Final = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 INK: Final = "#1f2328"
 GREY: Final = "#6e7781"  # light, and yet dark enough for text on white
+RED: Final = "#cf222e"  # likewise
 # Apart from each other for most colour-blind readers, and dark enough for text on white.
 COLOURS: Final = ("#0969da", "#bc4c00", "#8250df", "#1a7f37", "#bf3989", "#57606a")
 STYLE: Final = f"""
@@ -31,12 +32,15 @@ text {{ font-family: {MONO}; font-size: 12px; fill: {INK} }}
 .rule {{ stroke: #d0d7de; stroke-width: 1 }}
 .way {{ fill: none; stroke-width: 1.5 }}
 """
-# Only where traffic was counted: what never happened is there to be seen, and stands back.
+# Only where events were counted: what never happened is there to be seen, and stands back; what
+# happens and no test tries steps forward.
 COUNTED: Final = f""".note {{ text-anchor: middle }}
 .stay {{ fill: {INK} }}
 .never {{ fill: {GREY} }}
 .never.way {{ fill: none; stroke-dasharray: 5 4; stroke-width: 1.2 }}
 .never.box, .never.inner {{ fill: #ffffff; stroke: {GREY}; stroke-dasharray: 5 4 }}
+.untested {{ fill: {RED}; font-weight: 600 }}
+.untested.way {{ fill: none; stroke-width: 2.4 }}
 """
 ROUND: Final = 8.0
 ARROW: Final = 8.0
@@ -46,7 +50,8 @@ def svg(machine: Machine) -> str:
     """A picture of a lifecycle; names are shown as text, whatever they hold.
 
     Given its `Traffic`, each arrow is the thicker the more often it was taken, and dashed and
-    grey where it never was. It is ours rather than Graphviz's because it needs no other program,
+    grey where it never was; given its `TransitionCoverage`, also red where production took it and
+    no test did. It is ours rather than Graphviz's because it needs no other program,
     comes out the same everywhere, and leaves every label beside its own arrow.
     """
     drawn = chart(machine)
@@ -97,7 +102,15 @@ def _box(box: Box) -> Iterator[str]:
 
 
 def _kind(name: str, thing: Place | Line | Arrow) -> str:
-    return name if thing.used else f"{name} never".strip()
+    if not isinstance(thing, Place) and thing.untested:
+        return f"{name} untested"
+    return name if thing.used else f"{name} never"
+
+
+def _colour(arrow: Arrow, colour: str) -> str:
+    if arrow.untested:
+        return RED
+    return colour if arrow.used else GREY
 
 
 def _rect(box: Box, inset: float, kind: str) -> str:
@@ -112,7 +125,7 @@ def _straight(placed: Layout) -> Iterator[str]:
     for n, arrow in placed.straight.items():
         above, below = placed.boxes[n - 1], placed.boxes[n]
         x, top, bottom = below.x + below.width / 2, above.y + above.height, below.y
-        colour = INK if arrow.used else GREY
+        colour = _colour(arrow, INK)
         yield _way(f"M{x:.1f} {top:.1f}V{bottom - ARROW:.1f}", arrow, colour)
         yield _head(x, bottom, 0.0, 1.0, colour)
         yield from _labels(x + 10, (top + bottom - 4) / 2, arrow.labels, "", colour)
@@ -121,7 +134,7 @@ def _straight(placed: Layout) -> Iterator[str]:
 def _lane(placed: Layout, lane: Lane, colour: str) -> Iterator[str]:
     """Down on the right, or up on the left, which is the same with every sign turned."""
     side = 1.0 if lane.forward else -1.0
-    colour = colour if lane.arrow.used else GREY
+    colour = _colour(lane.arrow, colour)
     end, into = _port(placed, lane, lane.dest)
     for source in lane.sources:
         start, out = _port(placed, lane, source)

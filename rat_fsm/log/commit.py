@@ -24,6 +24,7 @@ import attrs
 from rat_fsm.codec import MAX_BODY, MAX_EVENTS, WIDTH, encode_body, seal, split
 from rat_fsm.errors import FlushTimeout, LogUnavailable, OutcomeUnknown, WriterFenced
 from rat_fsm.events import Position
+from rat_fsm.log.observing import looks
 from rat_fsm.stores.port import GENESIS
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from rat_fsm.codec import Rows
     from rat_fsm.log.accept import Acceptor
+    from rat_fsm.log.observing import Look
     from rat_fsm.stores.port import Frame, Store, StoredFrame
 
 INTERVAL: Final = 0.010
@@ -103,11 +105,13 @@ class Committer:
         self._one = threading.Lock()
         self._thread: threading.Thread | None = None
         self._waiters: list[Waiter] = []
+        self._looks: list[Look] = []
         self._stopping = self._giving_up = self._retired = self._ended = False
 
     def attach(self, acceptor: Acceptor, head: StoredFrame | None) -> None:
         """Says whose rows to commit, and what the writer's last frame is."""
         self._acceptor = acceptor
+        self._looks = looks(self._writer, acceptor.model)
         self.progress.durable = acceptor.taken
         if head is not None:
             self._prev = head.frame.hash
@@ -283,6 +287,8 @@ class Committer:
             self._prev = frame.hash
             for record, count in counts.items():
                 record.written += count
+            for look in self._looks:
+                look(frame)
             self._advance(first + size - 1, Position(position, size - 1))
         return size
 

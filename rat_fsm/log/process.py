@@ -46,7 +46,8 @@ def open_logs() -> list[EventLog]:
     return [log for log in logs if log is not None]
 
 
-def _flush_all() -> None:
+def flush_all() -> None:
+    """Makes durable what the logs of this process have accepted; says what could not be."""
     deadline = time.monotonic() + EXIT_TIMEOUT
     for log in open_logs():
         try:
@@ -83,7 +84,7 @@ def _keep_for_ever(handle: Any) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(handle))
 
 
-atexit.register(_flush_all)
+atexit.register(flush_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_before_fork, after_in_parent=_after_fork, after_in_child=_disable_all
