@@ -43,7 +43,7 @@ class Delivery:
 
     async def run(self, receive: Receive, *, with_body: bool) -> None:
         """Deliver until the stream is drained, the client is gone, or nothing moves any more."""
-        self.outbox.attach(self.wake)
+        self.outbox.attach(self.wake, self._loop.time)
         try:
             if with_body and self.outbox.ending is None:
                 await self._stream(receive)

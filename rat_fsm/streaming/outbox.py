@@ -77,8 +77,15 @@ class Outbox:
             self._idle = False
             return self._chunk()
 
-    def attach(self, wake: Callable[[], None]) -> None:
+    def attach(
+        self, wake: Callable[[], None], monotonic: Callable[[], float] | None = None
+    ) -> None:
         """Name who delivers; ``wake`` is called from any thread and must not block.
+
+        Args:
+            wake: has whoever delivers look into the outbox again.
+            monotonic: what stalls are measured by from now on: the time that whoever delivers
+                waits by.
 
         Raises:
             Refused: there is one already: a stream serves one request.
@@ -88,6 +95,7 @@ class Outbox:
                 msg = "this response already serves a request; make one for each"
                 raise Refused(msg, cause="already_serving")
             self._wake = wake
+            self.monotonic = monotonic or self.monotonic
             # A client cannot be blamed for what waited before it was served.
             if self._stuck_since is not None:
                 self._stuck_since = self.monotonic()

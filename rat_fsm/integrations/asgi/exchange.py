@@ -113,7 +113,6 @@ class Exchange(Receiving):
     async def _complete_wire(self) -> None:
         if self._ender is not None:
             await asyncio.wait((self._ender,))
-            return
         with contextlib.suppress(OSError):  # its client has gone before it was told
             await self.end_wire()
 
@@ -187,11 +186,16 @@ class Exchange(Receiving):
             self.loop.call_later(GRACE, self._stop_waiting, attempt)
         elif not (self.over or self.wire_ended or self.gone):
             if self.between or attempt >= ATTEMPTS:
-                self._ender = self.loop.create_task(self.end_wire())
+                self._ender = self.loop.create_task(self._end_unless_sending())
                 self._ender.add_done_callback(look_at)
             self.loop.call_later(GRACE, self._stop_waiting, attempt + 1)
         elif not self.told:  # it neither receives nor sends: there is no other way to tell it
             self.cancel()
+
+    async def _end_unless_sending(self) -> None:
+        """Ends it from here; the application may have begun to send since that was decided."""
+        if not self.blocked_since:
+            await self.end_wire()
 
     @abstractmethod
     def is_forgotten(self) -> bool:

@@ -7,9 +7,6 @@ before the start of a response or after its end, and no body where none is allow
 from __future__ import annotations
 
 import asyncio
-import itertools
-import math
-import selectors
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -19,7 +16,7 @@ from rat_fsm.integrations.asgi import StreamingMiddleware
 from rat_fsm.testing import VirtualClock
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from rat_fsm.log import EventLog as Log
 
@@ -28,39 +25,7 @@ App: TypeAlias = "Callable[[Any, Any, Any], Awaitable[None]]"
 ADDRESS: Final = ("10.0.0.1", 4711)
 ACCEPTS_EVENTS: Final = (b"accept", b"text/event-stream")
 SSE: Final = ((b"content-type", b"text/event-stream"),)
-MOST_ROUNDS: Final = 100_000  # of the loop: a scenario takes a thousand
 DENIAL: Final[dict[str, Any]] = {"websocket.http.response": {}}
-
-
-class _PatientSelector(selectors.DefaultSelector):
-    """Moves the clock instead of waiting, and complains where nothing could end the waiting."""
-
-    def __init__(self, clock: VirtualClock) -> None:
-        super().__init__()
-        self._clock = clock
-        self._rounds = 0
-
-    def select(self, timeout: float | None = None) -> Any:
-        ready = super().select(0)
-        self._rounds += 1
-        if not ready and timeout is None:
-            raise RuntimeError("every task waits, and nothing is left that could wake one")
-        if self._rounds > MOST_ROUNDS:
-            raise RuntimeError("it goes round and round")
-        if not ready and timeout is not None and timeout > 0:
-            self._clock.advance(math.ceil(timeout * 1_000_000) / 1_000_000)
-        return ready
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """Its time is that of a virtual clock."""
-
-    def __init__(self, clock: VirtualClock) -> None:
-        self._virtual = clock
-        super().__init__(_PatientSelector(clock))
-
-    def time(self) -> float:
-        return self._virtual.monotonic()
 
 
 class Call:
@@ -74,10 +39,15 @@ class Call:
         failure: what every further send raises.
         faults: how the application broke the protocol.
         task: the application's.
-        on_step: called wherever the application may be suspended in a call of ours.
     """
 
-    def __init__(self, app: App, scope: dict[str, Any], *inbox: Message) -> None:
+    def __init__(
+        self,
+        app: App,
+        scope: dict[str, Any],
+        *inbox: Message,
+        task: asyncio.Task[None] | None = None,
+    ) -> None:
         self.scope = scope
         self.sent: list[Message] = []
         self.at: list[float] = []
@@ -85,19 +55,19 @@ class Call:
         self.taking.set()
         self.failure: BaseException | None = None
         self.faults: list[str] = []
-        self.on_step: Callable[[], None] = lambda: None
         self._inbox = deque(inbox)
         self._news = asyncio.Event()
         self._sending = False
         self._gone: Message | None = None
-        self.task = asyncio.get_running_loop().create_task(self._run(app))
+        self._app = app
+        self.task = task or asyncio.get_running_loop().create_task(self.serve())
 
-    async def _run(self, app: App) -> None:
-        await app(self.scope, self.receive, self.send)
+    async def serve(self) -> None:
+        """Calls the application; for a test that gives its own task to it."""
+        await self._app(self.scope, self.receive, self.send)
 
     async def receive(self) -> Message:
         """The server's ``receive``; what it has for the application is not lost by a cancel."""
-        self.on_step()
         while not self._inbox:
             if self._gone is not None:
                 return dict(self._gone)
@@ -105,7 +75,6 @@ class Call:
                 return {"type": "http.disconnect"}
             self._news.clear()
             await self._news.wait()
-            self.on_step()
         return self._inbox.popleft()
 
     async def send(self, message: Message) -> None:
@@ -113,10 +82,8 @@ class Call:
         self._check(message)
         self._sending = True
         try:
-            self.on_step()
             await asyncio.sleep(0)
             await self.taking.wait()
-            self.on_step()
             if self.failure is not None:
                 raise self.failure
         finally:
@@ -216,8 +183,15 @@ class Stage:
         problems: what nobody caught on the loop.
     """
 
-    def __init__(self, app: App, *, manager: dict[str, Any] | None = None, **options: Any) -> None:
-        self.clock = VirtualClock()
+    def __init__(
+        self,
+        app: App,
+        *,
+        manager: dict[str, Any] | None = None,
+        clock: VirtualClock | None = None,
+        **options: Any,
+    ) -> None:
+        self.clock = clock or VirtualClock()
         self.log = EventLog(clock=self.clock)
         limits = {"max_connections": None, "stale_after": None, **(manager or {})}
         self.manager = ConnectionManager(log=self.log, **limits)
@@ -225,11 +199,11 @@ class Stage:
         self.app: App = self.middleware
         self.calls: list[Call] = []
         self.problems: list[dict[str, Any]] = []
+        self._beside: list[asyncio.Task[None]] = []
 
     def run(self, scenario: Callable[[Stage], Awaitable[None]]) -> None:
         """Plays a scenario on a loop of its own; afterwards what was live is what was recorded."""
-        with asyncio.Runner(loop_factory=lambda: VirtualLoop(self.clock)) as runner:
-            runner.run(self._play(scenario))
+        self.clock.run(self._play(scenario))
         self.check()
 
     async def _play(self, scenario: Callable[[Stage], Awaitable[None]]) -> None:
@@ -237,9 +211,14 @@ class Stage:
         loop.set_exception_handler(lambda _loop, context: self.problems.append(context))
         await scenario(self)
 
+    def beside(self, doing: Coroutine[Any, Any, None]) -> None:
+        """Does something while calls are served."""
+        self._beside.append(asyncio.get_running_loop().create_task(doing))
+
     def http(self, path: str = "/", *headers: tuple[bytes, bytes], **more: Any) -> Call:
         """A request; its body is empty unless ``inbox`` says otherwise."""
         inbox = more.pop("inbox", ({"type": "http.request", "body": b"", "more_body": False},))
+        task = more.pop("task", None)
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -255,7 +234,7 @@ class Stage:
             "server": ("127.0.0.1", 80),
             "state": {},
         }
-        return self._call({**scope, **more}, *inbox)
+        return self._call({**scope, **more}, *inbox, task=task)
 
     def stream(self, path: str = "/", *headers: tuple[bytes, bytes], **more: Any) -> Call:
         """A request for events."""
@@ -263,6 +242,7 @@ class Stage:
 
     def websocket(self, path: str = "/", **more: Any) -> Call:
         """A handshake."""
+        task = more.pop("task", None)
         scope = {
             "type": "websocket",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -278,10 +258,12 @@ class Stage:
             "subprotocols": [],
             "extensions": dict(DENIAL),
         }
-        return self._call({**scope, **more}, {"type": "websocket.connect"})
+        return self._call({**scope, **more}, {"type": "websocket.connect"}, task=task)
 
-    def _call(self, scope: dict[str, Any], *inbox: Message) -> Call:
-        call = Call(self.app, scope, *inbox)
+    def _call(
+        self, scope: dict[str, Any], *inbox: Message, task: asyncio.Task[None] | None = None
+    ) -> Call:
+        call = Call(self.app, scope, *inbox, task=task)
         self.calls.append(call)
         return call
 
@@ -359,36 +341,3 @@ def node_events(log: Log) -> list[Any]:
     """What the process has recorded about itself."""
     log.flush()
     return [r.event for r in log.read() if r.stream.lifecycle == "node"]
-
-
-def cancel_anywhere(play: Callable[[Callable[[Call], None]], None]) -> int:
-    """Plays a scenario with a cancel at the n-th step, for n = 1, 2, … until it has fewer steps.
-
-    Args:
-        play: gets a function and gives it each call it makes.
-
-    Returns:
-        How many steps there were.
-    """
-    for number in itertools.count(1):
-        steps = _Steps(number)
-        play(steps.watch)
-        if steps.taken < number:
-            return number - 1
-    raise AssertionError
-
-
-class _Steps:
-    """Counts where a call may be suspended, and cancels the handler at one of these."""
-
-    def __init__(self, cancel_at: int) -> None:
-        self.taken = 0
-        self._cancel_at = cancel_at
-
-    def watch(self, call: Call) -> None:
-        def step() -> None:
-            self.taken += 1
-            if self.taken == self._cancel_at:
-                call.task.cancel()
-
-        call.on_step = step

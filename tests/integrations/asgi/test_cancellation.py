@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 from typing import TYPE_CHECKING, Any
@@ -10,19 +11,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rat_fsm.events import Closing
+from rat_fsm.integrations.asgi.exchange import ResponseCut
+from rat_fsm.testing import cancel_anywhere, in_any_order
 from tests.integrations.asgi import handlers
 from tests.integrations.asgi.driver import (
     ACCEPTS_EVENTS,
     Call,
     Stage,
-    cancel_anywhere,
     closing,
     lives,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
+    from rat_fsm.testing import VirtualClock
     from tests.integrations.asgi.driver import App
 
     Deed = Callable[[Stage, Call], Awaitable[None]]
@@ -68,12 +71,20 @@ async def read_slowly(stage: Stage, call: Call) -> None:
     call.taking.set()
 
 
-HTTP = (handlers.once, handlers.idle, handlers.listening, handlers.busy, handlers.mute)
-SOCKETS = (handlers.echo, handlers.chatter, handlers.asleep)
+def slow(*values: Any) -> list[Any]:
+    """These take seconds."""
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
+HTTP = (
+    handlers.once,
+    *slow(handlers.idle, handlers.listening, handlers.busy, handlers.mute, handlers.download),
+)
+SOCKETS = (handlers.echo, *slow(handlers.chatter, handlers.asleep))
 
 
 @pytest.mark.parametrize("deed", [leave, kick, drain, read_slowly], ids=lambda deed: deed.__name__)
-@pytest.mark.parametrize("handler", [*HTTP, handlers.download], ids=lambda app: app.__name__)
+@pytest.mark.parametrize("handler", HTTP, ids=lambda app: app.__name__)
 def test_a_stream_that_is_cancelled_anywhere(handler: App, deed: Deed) -> None:
     """Whatever happens to it at the same time, it ends once, and gives its slot back."""
     _cancel_anywhere(handler, deed, Stage.stream)
@@ -86,23 +97,62 @@ def test_a_websocket_that_is_cancelled_anywhere(handler: App, deed: Deed) -> Non
     _cancel_anywhere(handler, deed, Stage.websocket)
 
 
-def _cancel_anywhere(handler: App, deed: Deed, begin: Callable[[Stage], Call]) -> None:
-    def play(watch: Callable[[Call], None]) -> None:
-        async def scenario(stage: Stage) -> None:
-            call = begin(stage)
-            watch(call)
-            await deed(stage, call)
-            call.task.get_loop().call_later(4, call.task.cancel)  # some never look up
-            await call.end()
-            assert not stage.middleware.members
+@pytest.mark.parametrize("deed", [kick, *slow(leave, drain)], ids=lambda deed: deed.__name__)
+@pytest.mark.parametrize(
+    "handler", [handlers.busy, *slow(handlers.listening)], ids=lambda app: app.__name__
+)
+def test_a_stream_whose_tasks_overtake_each_other(handler: App, deed: Deed) -> None:
+    """The application, the watch and the end take turns in any order, and never send at once."""
+    in_any_order(
+        _serving(deed, Stage.stream),
+        setup=lambda clock: _stage(handler, clock),
+        invariant=_is_told_once,
+        orders=40,
+    )
 
-        stage = Stage(
-            handler, drain_timeout=2, heartbeat=0.3, max_per_client=1, client_key=lambda _: "me"
-        )
-        stage.run(scenario)
-        assert len(lives(stage.log)) == 1
 
-    assert cancel_anywhere(play) > 2
+def _cancel_anywhere(handler: App, deed: Deed, begin: Callable[..., Call]) -> None:
+    places = cancel_anywhere(
+        _serving(deed, begin),
+        setup=lambda clock: _stage(handler, clock),
+        invariant=_is_told_once,
+    )
+    assert len(places) > 2
+
+
+def _stage(handler: App, clock: VirtualClock) -> Stage:
+    return Stage(
+        handler,
+        clock=clock,
+        drain_timeout=2,
+        heartbeat=0.3,
+        max_per_client=1,
+        client_key=lambda _: "me",
+    )
+
+
+def _serving(
+    deed: Deed, begin: Callable[..., Call]
+) -> Callable[[Stage], Coroutine[Any, Any, None]]:
+    async def serve(stage: Stage) -> None:
+        call = begin(stage, task=asyncio.current_task())
+        stage.beside(_do(deed, stage, call))
+        with contextlib.suppress(ResponseCut):
+            await call.serve()
+
+    return serve
+
+
+def _is_told_once(stage: Stage) -> None:
+    assert not stage.middleware.members
+    stage.check()
+    assert len(lives(stage.log)) == len(stage.calls)
+
+
+async def _do(deed: Deed, stage: Stage, call: Call) -> None:
+    await deed(stage, call)
+    call.task.get_loop().call_later(4, call.task.cancel)  # some never look up
+    await call.end()
 
 
 def test_a_generator_that_never_starts() -> None:
