@@ -1,4 +1,4 @@
-"""Frames of any events, made by the codec itself, and strategies for what may be in them."""
+"""Frames of any events, made by the codec itself."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import msgspec
 from hypothesis import strategies as st
 
 from rat_fsm import events
-from rat_fsm.codec import MAX_INTEGER, encode_body, hash_of, payload_of, seal
+from rat_fsm.codec import encode_body, hash_of, payload_of, seal
 from rat_fsm.events import Position, Recorded, Stream
 from rat_fsm.lifecycles import CONNECTION, NODE
 from rat_fsm.projections.model import ReadModel
 from rat_fsm.projections.record import StreamRecord
 from rat_fsm.stores.port import GENESIS, StoredFrame
+from rat_fsm.testing import recording, strategies
 from tests.orders import ORDER
 
 if TYPE_CHECKING:
@@ -23,36 +24,8 @@ if TYPE_CHECKING:
 
     from rat_fsm.table import EventType, Lifecycle
 
-START: Final = 1_800_000_000_000_000
+START: Final = recording.START
 LIFECYCLES: Final = (CONNECTION, NODE, ORDER)
-
-integers = st.integers(-MAX_INTEGER, MAX_INTEGER)
-floats = st.floats(allow_nan=False, allow_infinity=False)
-plain_json = st.recursive(
-    st.none() | st.booleans() | integers | floats | st.text(max_size=8),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
-    ),
-    max_leaves=8,
-)
-objects = st.dictionaries(st.text(max_size=4), plain_json, max_size=3)
-_OF_HINT: Final = {
-    "str": st.text(max_size=20),
-    "int": integers,
-    "bool": st.booleans(),
-    "float": floats,
-    "float | None": st.none() | floats,
-    "int | None": st.none() | integers,
-    "Any": plain_json,
-    "dict[str, Any]": objects,
-    "dict[str, str]": st.dictionaries(st.text(max_size=4), st.text(max_size=4), max_size=2),
-    "list[dict[str, Any]]": st.lists(objects, max_size=2),
-}
-
-
-def instances(cls: type) -> st.SearchStrategy[Any]:
-    """Any event of a class that may be stored."""
-    return st.builds(cls, **{field.name: _OF_HINT[field.type] for field in attrs.fields(cls)})
 
 
 @st.composite
@@ -70,7 +43,7 @@ def accepted(
     for record in draw(st.lists(st.sampled_from(records), min_size=1, max_size=12)):
         lifecycle = next(lc for lc in lifecycles if lc.name == record.lifecycle)
         kind = draw(st.sampled_from(lifecycle.events))
-        happened.append(draw(instances(kind.cls)))
+        happened.append(draw(strategies.events(kind.cls)))
         at += draw(st.integers(0, 10**7))
         drawn.append(row(record, kind, happened[-1], at=at))
     return drawn, happened

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
+from hypothesis import Phase, find, settings
 from hypothesis import strategies as st
 
-from rat_fsm.events import Recorded, Stream, UnknownEvent
 from rat_fsm.lifecycles import CONNECTION, NODE
-from tests.frames import LIFECYCLES, START
+from rat_fsm.testing import recording
+from tests.frames import LIFECYCLES
 from tests.orders import ORDER
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from rat_fsm.events import Recorded
     from rat_fsm.table import Lifecycle
 
+T = TypeVar("T")
 # Few values, quickly drawn: what matters to a fold is the order of events.
 _number = st.integers(0, 3) | st.just(2**53 - 1)
 _words = st.sampled_from(["", "a", "b", "überall"])
@@ -33,83 +36,40 @@ _VALUES: Final = {
     "dict[str, str]": st.just({"python": "3"}),
     "list[dict[str, Any]]": st.lists(_object, max_size=2),
 }
-_EVENTS: Final = {
-    kind.cls: st.builds(kind.cls, **{f.name: _VALUES[f.type] for f in attrs.fields(kind.cls)})
-    for lifecycle in LIFECYCLES
-    for kind in lifecycle.events
-}
 WRITERS: Final = ("w0", "w1")
 IDS: Final = ("a", "b", "c")
+TURNS: Final = (CONNECTION, CONNECTION, NODE, ORDER)
+MAX_SIZE: Final = 30
 
 
-@attrs.define
-class Life:
-    """One life of a stream, as far as its envelopes need it."""
-
-    state: str
-    born: int
-    version: int = 0
+def some(strategy: st.SearchStrategy[T], condition: Callable[[T], Any] = lambda _: True) -> T:
+    """The first example drawn for which a condition holds."""
+    how = settings(max_examples=1_000, database=None, phases=[Phase.generate])
+    return find(strategy, condition, settings=how)
 
 
-class Recorder:
-    """Gives events their envelopes, as the log of each writer would, and refuses none.
-
-    What comes before a stream has begun is a stream of its own: it was born there, and nothing
-    came of it.
-    """
-
-    def __init__(self, lifecycles: Sequence[Lifecycle] = LIFECYCLES) -> None:
-        self.lifecycles = {lifecycle.name: lifecycle for lifecycle in lifecycles}
-        self._seqs = dict.fromkeys(WRITERS, 0)
-        self._lives: dict[tuple[str, str, str], Life] = {}
-
-    def state(self, lifecycle: str, stream_id: str, writer: str = "w0") -> str:
-        """Where a stream stands."""
-        life = self._lives.get((writer, lifecycle, stream_id))
-        return self.lifecycles[lifecycle].initial if life is None else life.state
-
-    def record(
-        self, lifecycle: str, stream_id: str, event: Any, *, at: int = START, writer: str = "w0"
-    ) -> Recorded:
-        """The next event of a writer."""
-        machine = self.lifecycles[lifecycle]
-        self._seqs[writer] += 1
-        seq = self._seqs[writer]
-        key = (writer, lifecycle, stream_id)
-        life = self._lives.get(key) or Life(machine.initial, seq)
-        life.version += 1
-        state = machine.next_state(life.state, event)
-        if state is not None:
-            life.state = state
-            self._lives[key] = life
-            if state in machine.final and machine.reusable_ids:
-                del self._lives[key]
-        tag = event.tag if isinstance(event, UnknownEvent) else machine.tag_of(event)
-        stream = Stream(lifecycle, stream_id, f"{writer}:{life.born}")
-        return Recorded(None, at, stream, life.version, writer, seq, tag, event)
+def few(cls: type) -> st.SearchStrategy[Any]:
+    """Events of a class with one of a few values in each field."""
+    return st.builds(cls, **{field.name: _VALUES[field.type] for field in attrs.fields(cls)})
 
 
-@st.composite
+class Recorder(recording.Recorder):
+    """One that knows orders, too."""
+
+    def __init__(self, lifecycles: Iterable[Lifecycle] = LIFECYCLES) -> None:
+        super().__init__(lifecycles)
+
+
 def histories(
-    draw: st.DrawFn, *, writers: Sequence[str] = WRITERS, least: int = 0
-) -> list[Recorded]:
+    *, writers: Sequence[str] = WRITERS, least: int = 0
+) -> st.SearchStrategy[list[Recorded]]:
     """What writers recorded: mostly legal events, some illegal, some unknown."""
-    recorder, at, recorded = Recorder(), START, []
-    steps = st.tuples(
-        st.sampled_from(writers),
-        st.sampled_from([CONNECTION, CONNECTION, NODE, ORDER]),
-        st.sampled_from(IDS),
-        st.integers(0, 9),
-        st.integers(0, 10**7),
+    return recording.histories(
+        TURNS,
+        legal=None,
+        min_size=least,
+        max_size=MAX_SIZE,
+        ids=IDS,
+        writers=writers,
+        events=few,
     )
-    size = draw(st.sampled_from([least, 15]))  # else most histories would end before they matter
-    for writer, lifecycle, stream_id, manner, later in draw(st.lists(steps, min_size=size)):
-        at += later
-        state = recorder.state(lifecycle.name, stream_id, writer)
-        legal = [kind for kind in lifecycle.events if state in kind.moves]
-        kinds = legal if legal and manner else lifecycle.events
-        event = draw(_EVENTS[draw(st.sampled_from(kinds)).cls])
-        if manner == 1:
-            event = UnknownEvent(f"{lifecycle.name}.novelty", 7, {}, "unknown tag")
-        recorded.append(recorder.record(lifecycle.name, stream_id, event, at=at, writer=writer))
-    return recorded

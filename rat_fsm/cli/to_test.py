@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from rat_fsm.cli.app import Failure
-from rat_fsm.cli.loading import load, load_lifecycle
+from rat_fsm.cli.loading import LIFECYCLES, load
 from rat_fsm.cli.moments import MomentType
 from rat_fsm.cli.reading import CACHE, progress
 from rat_fsm.cli.render import Screen, name_of
@@ -32,13 +32,15 @@ from rat_fsm.traces import (
     shrink,
     tell,
     trace_of,
+    write_calls,
     write_test,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from rat_fsm.replay.sources import Moment
+    from rat_fsm.table import Lifecycle
     from rat_fsm.traces import Told, Trace
 
 _FUNCTION: Final = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
@@ -66,10 +68,18 @@ _FUNCTION: Final = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
     show_default=True,
     help="How many events may be folded to shrink it.",
 )
+@LIFECYCLES
 @click.option(
-    "--lifecycle",
+    "--form",
+    type=click.Choice(["replay", "stateful"]),
+    default="replay",
+    show_default=True,
+    help="What the test does: replay the events, or make the calls of a state machine test.",
+)
+@click.option(
+    "--machine",
     metavar="MODULE:NAME",
-    help="Where the stream's lifecycle is, if it is one of your own.",
+    help="For --form stateful, a machine of your own, which drives your system.",
 )
 @click.option("--keep-addresses", is_flag=True, help="Write the client's address down.")
 @click.option("--keep-metadata", is_flag=True, help="Write metadata down, and who asked to drain.")
@@ -86,7 +96,9 @@ def command(
     until: Moment | None,
     condition: str | None,
     effort: int,
-    lifecycle: str | None,
+    lifecycles: Mapping[str, Lifecycle],
+    form: str,
+    machine: str | None,
     output: Path | None,
     force: bool,
     as_json: bool,
@@ -99,6 +111,10 @@ def command(
     stream, and the totals. It passes as it stands, and fails once a change of code or table
     makes something else of the same events.
 
+    With --form stateful it makes the calls of the state machine that
+    rat_fsm.testing.lifecycle_machine makes of the stream's lifecycle, as Hypothesis prints those
+    of a failing run: each event must lead where the table says, what is illegal must be refused.
+
     The id is always replaced; addresses, metadata and messages of errors are too, unless told
     otherwise. What the events of your own lifecycles hold is written as it is.
 
@@ -109,7 +125,8 @@ def command(
     """
     if output is not None and output.exists() and not force:
         raise Failure(f"{output} exists; --force replaces it")
-    own = () if lifecycle is None else (load_lifecycle(lifecycle),)
+    if machine is not None and form != "stateful":
+        raise Failure("--machine is for --form stateful")
     with opened(url) as store, progress("searching", last_frame(store)) as advance:
         log = name_of(store)
         trace = trace_of(
@@ -117,14 +134,18 @@ def command(
             id,
             life=life,
             until=until,
-            lifecycles=own,
+            lifecycles=lifecycles.values(),
             cache=cache,
             progress=advance,
         )
     shrunk = None if condition is None else _shrunk(trace, condition, effort)
     kept = tuple(name.removeprefix("keep_") for name, kept in keep.items() if kept)
     made = _Made(log, trace, condition, shrunk, kept)
-    source = write_test(made.redacted(), made.head(), lifecycle=lifecycle or "")
+    where = next(name for name, one in lifecycles.items() if one is trace.lifecycle)
+    if form == "stateful":
+        source = _calls(made, where, machine)
+    else:
+        source = write_test(made.redacted(), made.head(), lifecycle=where)
     if output is not None:
         _write(output, source, force=force)
     if as_json:
@@ -135,6 +156,13 @@ def command(
         sys.stdout.write(source)
     for line in (*made.notes(), *([] if output is None else [f"run python -m pytest {output}"])):
         click.echo(escape(line), err=True)
+
+
+def _calls(made: _Made, lifecycle: str, machine: str | None) -> str:
+    if machine is None:
+        return write_calls(made.redacted(), made.head(), lifecycle=lifecycle)
+    load(machine)
+    return write_calls(made.redacted(), made.head(), machine=machine)
 
 
 def _shrunk(trace: Trace, condition: str, effort: int) -> Shrunk:

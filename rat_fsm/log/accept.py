@@ -30,7 +30,7 @@ from rat_fsm.errors import (
     LogUnavailable,
     RatFsmError,
 )
-from rat_fsm.events import ActivityRecorded
+from rat_fsm.events import ActivityRecorded, Observed
 from rat_fsm.projections.connections import record_activity
 
 if TYPE_CHECKING:
@@ -334,7 +334,7 @@ class Acceptor:
         self, lifecycle: Lifecycle, record: StreamRecord, events: tuple[Any, ...]
     ) -> tuple[list[tuple[EventType, tuple[Any, ...], Any]], str]:
         """Checks every event and encodes it; what is folded is what will be read back."""
-        state, plan = record.state, []
+        state, plan, last = record.state, [], getattr(record, "dest", None)
         for event in events:
             kind = lifecycle.event_type(type(event))
             if kind is None:
@@ -346,7 +346,11 @@ class Acceptor:
                 name = f"{lifecycle.name}/{record.id}"
                 raise IllegalEvent(name, state, kind.tag, lifecycle.legal(state))
             payload = payload_of(kind, event)
-            plan.append((kind, payload, event_of(kind, payload)))
+            plain = event_of(kind, payload)
+            if kind.cls is Observed:
+                _require_continuation(lifecycle, record, plain, last)
+                last = plain.dest
+            plan.append((kind, payload, plain))
             state = destination
         return plan, state
 
@@ -387,3 +391,17 @@ class Acceptor:
         self.last_at = at
         self._limit = self._room - WIDTH * (END * self._totals.open + NODE_END)
         self._unfinished = None
+
+
+def _require_continuation(
+    lifecycle: Lifecycle, record: StreamRecord, event: Observed, last: str | list[Any] | None
+) -> None:
+    """Refuses an observation that does not begin where the last one of its stream ended."""
+    if event.source != last:
+        tag = lifecycle.tag_of(event)
+        raise IllegalEvent(
+            f"{lifecycle.name}/{record.id}",
+            str(last),
+            f"{tag} from {event.source!r}",
+            (f"{tag} from {last!r}",),
+        )

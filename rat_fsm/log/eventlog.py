@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import platform
 import sys
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from rat_fsm.events import Position, Recorded
     from rat_fsm.log.accept import Decide
+    from rat_fsm.log.projecting import LiveProjection, P
     from rat_fsm.stores.port import Store
     from rat_fsm.table import Lifecycle
 
@@ -123,6 +125,7 @@ class EventLog:
         self._report: Mapping[str, Any] = {}
         self._closing = threading.RLock()
         self._sources: tuple[weakref.ref[ActivitySource], ...] = ()
+        self._projections: tuple[LiveProjection[Any], ...] = ()
         self._acceptor, self._committer = self._halves()
         # Bound once: this is the hot path, and a method of our own would double its cost.
         self.record_activity = self._acceptor.record_activity
@@ -193,6 +196,11 @@ class EventLog:
         log may be queued until the interrupted call leaves; it must not wait for it.
         """
         return self._acceptor.inside or self._committer.here
+
+    @property
+    def seq(self) -> int:
+        """The number of the last event that was accepted in this writer; 0 before the first."""
+        return self._acceptor.seq
 
     @property
     def under_pressure(self) -> bool:
@@ -454,6 +462,41 @@ class EventLog:
         self._ensure_ours()
         return Subscription(self.store, ReadModel(self._lifecycles.values()), after)
 
+    def project(self, projection: P) -> LiveProjection[P]:
+        """Folds every durable event into a projection: those of the past now, then what comes.
+
+        It returns when the projection has caught up, which takes long for a long log: on an event
+        loop, call it by ``asyncio.to_thread``. From then on it follows on a thread of its own.
+        One with ``name``, ``version``, ``dump`` and ``load`` (see `SnapshotProjection`) goes on
+        from where it was when its log was closed, if the store keeps snapshots.
+
+        Args:
+            projection: whatever has a method ``fold``, which gets each `Recorded` event once, of
+                all writers, in the order of the store.
+
+        Returns:
+            What follows: wait for it, read it, close it. It ends with the log.
+
+        Raises:
+            InvalidArgument, InvalidArgumentType: it is no projection.
+            HistoryEvicted: a bounded memory log no longer holds the beginning.
+            DamagedFrame: a frame cannot be read.
+            LogClosed, LogForked: the log is closed, or the parent's.
+            Whatever its code raises while it catches up.
+        """
+        from rat_fsm.log.projecting import LiveProjection  # for those who have a projection
+
+        self._ensure_ours()
+        live = LiveProjection(self.store, self._lifecycles.values(), projection)
+        with self._closing:
+            if self._closed:
+                live.retire()
+                raise LogClosed("the log was closed; open it again")
+            following = (one for one in self._projections if not one.ended)
+            self._projections = (*following, live)
+        weakref.finalize(self, live.retire).atexit = False
+        return live
+
     @contextlib.contextmanager
     def reading(self) -> Iterator[ReadModel]:
         """The live read model, held still while the context lasts: keep it short.
@@ -555,12 +598,23 @@ class EventLog:
         self._finalizer.detach()
         self._committer.stop()
         self._committer.join(0.0 if self._committer.progress.error else timeout)
-        self.store.release(self.writer)
-        self.store.close()
+        try:
+            self._close_projections(timeout)
+        finally:
+            self.store.release(self.writer)
+            self.store.close()
+
+    def _close_projections(self, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        for live in self._projections:
+            live.close(max(0.0, deadline - time.monotonic()))
 
     def abandon(self) -> Any:
         """For a forked child: disables this log; the result must stay referenced."""
-        self._acceptor.forked(LogForked("this log belongs to the parent process; open another"))
+        refusal = LogForked("this log belongs to the parent process; open another")
+        self._acceptor.forked(refusal)
+        for live in self._projections:
+            live.abandon(refusal)
         self._finalizer.detach()
         return self.store
 
@@ -579,13 +633,18 @@ class EventLog:
 
 
 def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), "rat_fsm": _our_version()}
+
+
+@functools.cache
+def _our_version() -> str:
+    """Asked once: the whole README is part of what is read for it."""
     from importlib import metadata  # it imports the email package, 15 ms
 
     try:
-        ours = metadata.version("rat-fsm")
+        return metadata.version("rat-fsm")
     except metadata.PackageNotFoundError:  # run from a checkout
-        ours = "not installed"
-    return {"python": platform.python_version(), "rat_fsm": ours}
+        return "not installed"
 
 
 def _in_event_loop() -> bool:

@@ -72,6 +72,11 @@ class Subscription:
                 return recorded
         raise StopIteration
 
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended: it was closed, or the log was."""
+        return self._closed.is_set()
+
     def next(self, timeout: float) -> Recorded | None:
         """The next event, None where none comes within ``timeout`` seconds or once closed.
 

@@ -1,5 +1,6 @@
 """A stream out of a production log, made small, made harmless and written down as a test."""
 
+from rat_fsm.traces.calling import write_calls
 from rat_fsm.traces.expressions import expression
 from rat_fsm.traces.reading import trace_of
 from rat_fsm.traces.redaction import KINDS, OURS, redact
@@ -20,5 +21,6 @@ __all__ = [
     "shrink",
     "tell",
     "trace_of",
+    "write_calls",
     "write_test",
 ]

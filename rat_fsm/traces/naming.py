@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from rat_fsm.errors import InvalidArgument
 from rat_fsm.traces.literals import WIDTH
@@ -13,14 +13,24 @@ if TYPE_CHECKING:
 
     from rat_fsm.traces.trace import Trace
 
-_OWN: Final = ("START", "STREAM", "STEPS", "RECORDED", "KNOWN", "TOTALS")
-
 
 class Names:
-    """The names that one file imports, no two of them alike."""
+    """The names that one file imports, no two of them alike.
 
-    def __init__(self) -> None:
-        self._modules = dict.fromkeys(_OWN, "")
+    Args:
+        own: the names that the file itself defines.
+    """
+
+    def __init__(self, *own: str) -> None:
+        self._modules = dict.fromkeys(own, "")
+
+    def reserve(self, name: str) -> str:
+        """A name that the file itself defines.
+
+        Raises:
+            InvalidArgument: something that it imports is called so.
+        """
+        return self.use("", name)
 
     def use(self, module: str, path: str) -> str:
         """What the code calls what stands in a module under a name, which may have dots.
@@ -52,11 +62,26 @@ class Names:
         Raises:
             InvalidArgument: it does not lead there.
         """
-        module, _, path = target.partition(":")
-        name = self.use(module, path)
-        if _found(module, path) is not trace.lifecycle:
+        name, found = self._use(target)
+        if found is not trace.lifecycle:
             raise InvalidArgument(f"{target} is not the lifecycle {trace.lifecycle.name!r}")
         return name
+
+    def use_machine(self, trace: Trace, target: str) -> str:
+        """What the code calls the machine of a trace's lifecycle, which ``module:NAME`` leads to.
+
+        Raises:
+            InvalidArgument: it does not lead there.
+        """
+        name, found = self._use(target)
+        if getattr(found, "lifecycle", None) is not trace.lifecycle:
+            raise InvalidArgument(f"{target} is no machine of {trace.lifecycle.name!r}")
+        return name
+
+    def _use(self, target: str) -> tuple[str, Any]:
+        """What the code calls what ``module:NAME`` leads to, and that."""
+        module, _, path = target.partition(":")
+        return self.use(module, path), _found(module, path)
 
     def imports(self) -> Iterator[str]:
         """The lines that import them all."""

@@ -82,7 +82,7 @@ def _lifecycle(stream: Stream, known: Mapping[str, Lifecycle]) -> Lifecycle:
     if lifecycle is None:
         raise InvalidArgument(
             f"{stream} is of the lifecycle {stream.lifecycle!r}, which is not known here: say "
-            "where it is, as in --lifecycle module:NAME"
+            "where it is, as in --module MODULE"
         )
     return lifecycle
 

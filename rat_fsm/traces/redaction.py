@@ -17,6 +17,7 @@ from rat_fsm.events import (
     DrainRequested,
     DrainStarted,
     ErrorRecorded,
+    MonitorViolated,
     Registered,
     Started,
     Stopped,
@@ -81,6 +82,10 @@ def _callback(event: CallbackFailed, keep: frozenset[str]) -> CallbackFailed:
     return attrs.evolve(event, connection="connection-1", error=error)
 
 
+def _violated(event: MonitorViolated, _keep: frozenset[str]) -> MonitorViolated:
+    return attrs.evolve(event, id=f"{event.lifecycle}-1")
+
+
 def _requested(event: DrainRequested, keep: frozenset[str]) -> DrainRequested:
     return attrs.evolve(event, actor=_whoever(event.actor, keep))
 
@@ -116,6 +121,7 @@ _RULES: Final[Mapping[type, Callable[[Any, frozenset[str]], Any]]] = {
     Registered: _registered,
     ErrorRecorded: _error,
     CallbackFailed: _callback,
+    MonitorViolated: _violated,
     DrainRequested: _requested,
     DrainStarted: _drain,
     Started: _started,

@@ -1,7 +1,7 @@
 """Writes a trace down as a file that pytest runs: its events, what they came to, and the tests.
 
-What a log says stands in the data only; the tests over it are always the same few lines. Another
-form of test, such as one for a state machine, is other lines over the same data.
+What a log says stands in the data only; the tests over it are always the same few lines.
+`rat_fsm.traces.calling` writes the other form of test, the calls of a state machine.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from rat_fsm.traces.trace import START, Trace, tell
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from rat_fsm.table import Lifecycle
+
 INDENT: Final = "    "
+_OWN: Final = ("START", "STREAM", "STEPS", "RECORDED", "KNOWN", "TOTALS")
 
 
 def write_test(trace: Trace, about: Sequence[str] = (), *, lifecycle: str = "") -> str:
@@ -37,27 +40,45 @@ def write_test(trace: Trace, about: Sequence[str] = (), *, lifecycle: str = "") 
     return "\n".join(_File(trace, lifecycle).lines(about)) + "\n"
 
 
+def name_lifecycle(names: Names, trace: Trace, target: str) -> str:
+    """What the code calls the lifecycle of a trace.
+
+    Raises:
+        InvalidArgument: it is none of rat_fsm, and the target does not lead to it.
+    """
+    name = ours(trace.lifecycle)
+    if name is not None:
+        return names.use("rat_fsm", name)
+    if not target:
+        raise InvalidArgument(f"nobody said where {trace.lifecycle.name!r} is defined")
+    return names.use_lifecycle(trace, target)
+
+
+def name_event(names: Names, lifecycle: Lifecycle, event: Any) -> Code:
+    """An event as the call that makes it.
+
+    Raises:
+        InvalidArgument: it, or its class, cannot be written down.
+    """
+    name = names.use_class(type(event))
+    made = construction(name, event, lifecycle.event_type(type(event)))
+    if made.opening.startswith("convert("):
+        names.use("msgspec", "convert")
+    return made
+
+
 class _File:
     """The parts of one file; each part says what it imports when it is made."""
 
     def __init__(self, trace: Trace, target: str) -> None:
         self._trace = trace
-        self._names = Names()
+        self._names = Names(*_OWN)
         for module, name in (("rat_fsm", "Recorded"), ("rat_fsm", "replay")):
             self._names.use(module, name)
         self._names.use("rat_fsm.events", "Stream")
-        self._machine = self._lifecycle(target)
+        self._machine = name_lifecycle(self._names, trace, target)
         self._expected = expected(trace)
         self._told = tell(trace)
-
-    def _lifecycle(self, target: str) -> str:
-        """What the code calls the lifecycle."""
-        name = ours(self._trace.lifecycle)
-        if name is not None:
-            return self._names.use("rat_fsm", name)
-        if not target:
-            raise InvalidArgument(f"nobody said where {self._trace.lifecycle.name!r} is defined")
-        return self._names.use_lifecycle(self._trace, target)
 
     def lines(self, about: Sequence[str]) -> Iterator[str]:
         """The whole file."""
@@ -93,10 +114,7 @@ class _File:
         for (at, event), state, legal in zip(
             self._trace.events, told.states, told.legal, strict=True
         ):
-            kind = self._trace.lifecycle.event_type(type(event))
-            made = construction(self._names.use_class(type(event)), event, kind)
-            if made.opening.startswith("convert("):
-                self._names.use("msgspec", "convert")
+            made = name_event(self._names, self._trace.lifecycle, event)
             yield row(literal(at), made, literal(state if legal else None))
 
     def _envelopes(self) -> Iterator[str]:

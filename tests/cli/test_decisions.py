@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rat_fsm.cli.decisions import explain
 from rat_fsm.events import Activated, RetryRefused, RetryScheduled
 from rat_fsm.policy import RetryPolicy
-from tests.frames import plain_json
+from rat_fsm.testing.strategies import plain_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -202,8 +202,8 @@ def test_json(path: Path, tmp_path: Path) -> None:
         (("c10", "--shrink", "rat_fsm_predicates:picky"), "raised LookupError for a stream of"),
         (("c10", "--shrink", "rat_fsm_predicates:NUMBER"), "is no function but a int"),
         (("c10", "--shrink", "rat_fsm_predicates:nothing"), "cannot import"),
-        (("c10", "--lifecycle", "rat_fsm_predicates:LIFECYCLE"), "is no Lifecycle but of type str"),
-        (("c10", "--lifecycle", "rat_fsm_predicates"), "is not of the form module:NAME"),
+        (("c10", "--module", "rat_fsm_predicates:LIFECYCLE"), "is no Lifecycle but of type str"),
+        (("c10", "--module", "rat_fsm_predicates"), "rat_fsm_predicates has no Lifecycle of"),
     ],
 )
 @pytest.mark.usefixtures("predicates")
@@ -248,14 +248,14 @@ def test_what_the_table_has_no_way_for(path: Path) -> None:
 
 
 def test_a_lifecycle_of_somebody_else(tmp_path: Path) -> None:
-    """Its streams want --lifecycle, and what their events hold is written as it is."""
+    """Its streams want --module, and what their events hold is written as it is."""
     path = tmp_path / "events.db"
     with EventLog.open(path, lifecycles=(CONNECTION, OLD_ORDER)) as log:
         log.append(("order", "o1"), Old.Placed("tea", 2.5), Packed(2))
     result = run("to-test", path, "o1")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "'order', which is not known here" in result.stderr
-    result = run("to-test", path, "o1", "--lifecycle", "tests.orders:ORDER")
+    result = run("to-test", path, "o1", "--module", "tests.orders:ORDER")
     assert result.exit_code == 0
     assert "# Not as recorded: the id.\n" in result.stdout
     assert "from tests.orders import ORDER, New, Packed\n" in result.stdout
@@ -279,3 +279,57 @@ def test_while_a_server_writes(tmp_path: Path) -> None:
         result = run("to-test", path, "c1")
     assert result.exit_code == 0
     assert 'Registered(remote_addr="192.0.2.1", kind="sse"), "connecting"),' in result.stdout
+
+
+def test_the_calls_of_a_machine(path: Path) -> None:
+    """The other form, which is redacted and shrunk alike."""
+    result = run("to-test", path, "c10", "--form", "stateful", "--shrink", "retries >= 1")
+    assert result.exit_code == 0
+    calls = [line.strip() for line in result.stdout.splitlines() if "_from_" in line]
+    assert calls[0] == 'state.registered_from_new(event=Registered(remote_addr="", kind=""))'
+    assert "retry_scheduled_from_" in calls[-1]
+    assert "# Not as recorded: the id, addresses, metadata, messages.\n" in result.stdout
+    compile(result.stdout, "test", "exec")
+
+
+MACHINE = """
+from rat_fsm import CONNECTION
+from rat_fsm.testing import lifecycle_machine
+
+Connections = lifecycle_machine(CONNECTION)
+"""
+
+
+@pytest.mark.slow
+def test_a_machine_of_ones_own(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is imported from the working directory, and pytest runs what is written."""
+    (tmp_path / "rat_fsm_machines.py").write_text(MACHINE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    machine = "rat_fsm_machines:Connections"
+    result = run("to-test", path, "c10", "--form", "stateful", "--machine", machine)
+    assert result.exit_code == 0
+    assert "from rat_fsm_machines import Connections\n" in result.stdout
+    (tmp_path / "test_made.py").write_text(result.stdout)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_made.py"]
+    done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert "1 passed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--machine", "a:B"), "--machine is for --form stateful"),
+        (("--form", "stateful", "--machine", "a"), "'a' is not of the form module:NAME"),
+        (
+            ("--form", "stateful", "--machine", "tests.orders:ORDER"),
+            "is no machine of 'connection'",
+        ),
+    ],
+)
+def test_what_is_no_machine(path: Path, options: tuple[str, ...], problem: str) -> None:
+    """One line says so."""
+    result = run("to-test", path, "c10", *options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert problem in result.stderr
+    assert result.stderr.count("\n") == 1

@@ -2,76 +2,34 @@
 
 from __future__ import annotations
 
-from itertools import groupby
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hypothesis import strategies as st
-
-from rat_fsm.codec import encode_body, seal
-from rat_fsm.events import UnknownEvent
 from rat_fsm.log import EventLog
-from rat_fsm.projections.record import StreamRecord
-from rat_fsm.stores.memory import MemoryStore
-from rat_fsm.stores.port import GENESIS
-from rat_fsm.table import EventType
+from rat_fsm.testing import logs
 from tests.cli.logs import Ticking, a_life
-from tests.frames import LIFECYCLES, flat, row
-from tests.histories import histories
+from tests.histories import IDS, MAX_SIZE, TURNS, WRITERS, few
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from rat_fsm.events import Recorded
-    from rat_fsm.stores.port import Frame, Store, StoredFrame
+    from hypothesis import strategies as st
 
-_KINDS = {kind.tag: kind for lifecycle in LIFECYCLES for kind in lifecycle.events}
+    from rat_fsm.stores.memory import MemoryStore
+    from rat_fsm.stores.port import Store, StoredFrame
 
 
-@st.composite
-def stores(draw: st.DrawFn, *, least: int = 0) -> MemoryStore:
+def stores(*, least: int = 0) -> st.SearchStrategy[MemoryStore]:
     """A store with a history of two writers in it."""
-    store = MemoryStore()
-    last: dict[str, Frame] = {}
-    for writer, recorded in groupby(draw(histories(least=least)), attrgetter("writer")):
-        left = list(recorded)
-        while left:
-            size = draw(st.integers(1, 4))
-            frame = frame_of(left[:size], last.get(writer))
-            store.append(frame)
-            last[writer], left = frame, left[size:]
-    return store
-
-
-def frame_of(some: Sequence[Recorded], before: Frame | None = None) -> Frame:
-    """The frame of a writer that holds these events."""
-    records: dict[Any, StreamRecord] = {}
-    rows = [_row(records, recorded) for recorded in some]
-    body, _ = encode_body(flat(rows))
-    return seal(
-        writer=some[0].writer,
-        first=some[0].seq,
-        count=len(some),
-        first_at=some[0].micros,
-        last_at=some[-1].micros,
-        body=body,
-        fingerprints=tuple(lifecycle.fingerprint for lifecycle in LIFECYCLES),
-        salt=some[0].seq.to_bytes(16),
-        prev=GENESIS if before is None else before.hash,
+    return logs(
+        TURNS,
+        legal=None,
+        min_size=least,
+        max_size=MAX_SIZE,
+        ids=IDS,
+        writers=WRITERS,
+        events=few,
     )
-
-
-def _row(records: dict[Any, StreamRecord], recorded: Recorded) -> Any:
-    stream, event = recorded.stream, recorded.event
-    record = records.get(stream)
-    if record is None:
-        record = records[stream] = StreamRecord(stream.lifecycle, stream.id, recorded.writer, "")
-        record.born, record.written = int(stream.born.partition(":")[2]), recorded.version - 1
-    if isinstance(event, UnknownEvent):
-        kind = EventType(event.tag, UnknownEvent, event.version, (), {}, {}, stream.lifecycle)
-        return recorded.micros, record, kind, (), False
-    return row(record, _KINDS[recorded.type], event, at=recorded.micros)
 
 
 def frames_of(store: Store) -> list[StoredFrame]:

@@ -25,9 +25,9 @@ from rat_fsm.log.verifying import verify_log
 from rat_fsm.stores import open_store
 from rat_fsm.stores.memory import MemoryStore
 from rat_fsm.stores.port import SupportsSnapshots
+from rat_fsm.testing import FaultyStore
 from tests.cli.logs import change
 from tests.exports.stores import frames_of, stores, written
-from tests.faulty import FaultyStore
 
 if TYPE_CHECKING:
     from rat_fsm.stores.port import Frame

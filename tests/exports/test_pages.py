@@ -29,8 +29,9 @@ from rat_fsm.exports.selecting import EVERYTHING, Selection, selected
 from rat_fsm.replay.lives import lives_of
 from rat_fsm.stores import open_store
 from rat_fsm.stores.memory import MemoryStore
+from rat_fsm.testing.stored import frame_of
 from tests.cli.logs import Ticking, a_life
-from tests.exports.stores import frame_of, stores, written
+from tests.exports.stores import stores, written
 from tests.frames import LIFECYCLES
 from tests.histories import Recorder
 from tests.orders import OLD_ORDER, ORDER, Done, New, Old, Packed
@@ -124,10 +125,10 @@ def test_what_comes_after_the_end() -> None:
     store, recorder, stream = MemoryStore(), Recorder(), Stream("connection", "a", "w0:1")
     life = [Registered("10.0.0.1"), *[event for _, event in a_life("a")[-2:]]]
     events = [recorder.record("connection", "a", event) for event in life]
-    first = frame_of(events)
+    first = frame_of(events, LIFECYCLES)
     store.append(first)
     late = recorder.record("connection", "a", Activated())
-    store.append(frame_of([attrs.evolve(late, stream=stream, version=4)], first))
+    store.append(frame_of([attrs.evolve(late, stream=stream, version=4)], LIFECYCLES, first))
     assert [row[1:] for row in rows(store)] == [
         ("connection.registered", "new", "connecting", True),
         ("connection.closing", "connecting", "closing", True),

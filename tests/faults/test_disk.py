@@ -17,7 +17,7 @@ from rat_fsm.events import Activated, ActivityRecorded, Registered
 from rat_fsm.log.verifying import verify_log
 from rat_fsm.stores import open_store
 from rat_fsm.stores.memory import MemoryStore
-from tests.faulty import FaultyStore
+from rat_fsm.testing import FaultyStore
 
 PROJECT = Path(__file__).parents[2]
 FAULTS = ("refused", "unreported", "lost", "out_of_reach")

@@ -42,7 +42,7 @@ from rat_fsm.log.accept import Acceptor
 from rat_fsm.projections.model import ReadModel
 from rat_fsm.replay import replay
 from rat_fsm.table import Lifecycle
-from tests.faulty import FaultyStore
+from rat_fsm.testing import FaultyStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -20,8 +20,10 @@ from rat_fsm.events import (
     UnknownEvent,
 )
 from rat_fsm.lifecycles import CONNECTION
+from rat_fsm.testing.strategies import events as any_of
+from rat_fsm.testing.strategies import objects
 from rat_fsm.traces import Origin, Trace
-from tests.frames import LIFECYCLES, instances, objects
+from tests.frames import LIFECYCLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +40,7 @@ LIFE: Final = (
     *(Closing("completed", "client", "streaming", 1006), Closed("completed", 1600, 5, 2, 2, 4.0)),
 )
 
-_EVENTS: Final = {kind.cls: instances(kind.cls) for lc in LIFECYCLES for kind in lc.events}
+_EVENTS: Final = {kind.cls: any_of(kind.cls) for lc in LIFECYCLES for kind in lc.events}
 _UNKNOWN: Final = st.builds(UnknownEvent, st.text(), st.integers(0, 9), objects, st.text())
 
 

@@ -16,8 +16,8 @@ from rat_fsm.errors import InvalidArgument
 from rat_fsm.events import Activated, Closing, Registered, UnknownEvent
 from rat_fsm.lifecycles import CONNECTION
 from rat_fsm.table import Lifecycle
+from rat_fsm.testing.strategies import plain_json
 from rat_fsm.traces.literals import construction, literal
-from tests.frames import plain_json
 
 if TYPE_CHECKING:
     from rat_fsm.table import EventType

@@ -115,9 +115,7 @@ def test_a_lifecycle_of_somebody_else(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     with EventLog.open(path, lifecycles=(OLD_ORDER,)) as log:
         log.append(("order", "o1"), Old.Placed("tea", 2.5), Packed(2))
-    with pytest.raises(
-        InvalidArgument, match=r"order/o1 is of the lifecycle 'order', .* --lifecycle"
-    ):
+    with pytest.raises(InvalidArgument, match=r"order/o1 is of the lifecycle 'order', .* --module"):
         trace_of(path, "o1")
     found = trace_of(path, "o1", lifecycles=[ORDER])
     assert [event for _, event in found.events] == [New.Placed("tea", 250, "EUR"), Packed(2)]

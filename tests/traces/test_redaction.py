@@ -16,6 +16,7 @@ from rat_fsm.events import (
     DrainRequested,
     DrainStarted,
     ErrorRecorded,
+    MonitorViolated,
     Registered,
     Started,
     Stopped,
@@ -34,6 +35,7 @@ EVENTS: Final = (
     Registered(WHO, "sse", {"user": WHO}),
     ErrorRecorded("OSError", WHO, "network_error", retryable=True),
     CallbackFailed(WHO, f"OSError: {WHO}"),
+    MonitorViolated("ends", "deadline", "order", WHO, "w0:4", 4, None, 9),
     DrainRequested(WHO),
     DrainStarted(1.0, 2, WHO),
     Started([{"name": WHO}], {"rat_fsm": "0.1.0"}, {"max_connections": 7}),
@@ -53,6 +55,7 @@ def test_what_is_replaced() -> None:
         Registered("192.0.2.1", "sse", {}),
         ErrorRecorded("OSError", "OSError", "network_error", retryable=True),
         CallbackFailed("connection-1", "redacted"),
+        MonitorViolated("ends", "deadline", "order", "order-1", "w0:4", 4, None, 9),
         DrainRequested("somebody"),
         DrainStarted(1.0, 2, "somebody"),
         Started([], {"rat_fsm": "0.1.0"}, {"max_connections": 7}),
@@ -75,7 +78,7 @@ def test_what_is_left() -> None:
 
 @pytest.mark.parametrize(
     ("keep", "kept"),
-    [("addresses", {0}), ("metadata", {0, 3, 4, 6, 7}), ("messages", {1, 2})],
+    [("addresses", {0}), ("metadata", {0, 4, 5, 7, 8}), ("messages", {1, 2})],
 )
 def test_what_may_be_kept(keep: str, kept: set[int]) -> None:
     """Each of the three is kept where it is asked for, and nothing else with it."""

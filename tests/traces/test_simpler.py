@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from rat_fsm.events import Closing, Registered
 from rat_fsm.lifecycles import CONNECTION
 from rat_fsm.table import EventType
+from rat_fsm.testing.strategies import plain_json
 from rat_fsm.traces.simpler import simpler, simpler_events
-from tests.frames import plain_json
 from tests.orders import ORDER, New, Noted
 
 if TYPE_CHECKING:
