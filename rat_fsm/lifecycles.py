@@ -19,6 +19,7 @@ from rat_fsm.events import (
     DrainRequested,
     DrainStarted,
     ErrorRecorded,
+    MonitorViolated,
     Recovered,
     Registered,
     RetriesReset,
@@ -63,6 +64,7 @@ NODE: Final = Lifecycle(
         [Serving, "starting", "serving"],
         [ConnectionRefused, ["starting", "serving", "draining", "forcing"], None],
         [CallbackFailed, ["starting", "serving", "draining", "forcing"], None],
+        [MonitorViolated, ["starting", "serving", "draining", "forcing"], None],
         [DrainRequested, "new", "stopped"],  # all of a run that serves nobody, and only asks
         [DrainStarted, ["starting", "serving"], "draining"],
         [DrainForced, "draining", "forcing"],

@@ -8,19 +8,23 @@ import click
 import msgspec
 
 from rat_fsm.cli.app import FOUND
-from rat_fsm.cli.loading import load_lifecycle
+from rat_fsm.cli.loading import LIFECYCLES, load_lifecycle
+from rat_fsm.cli.monitored import MonitorLines, load_monitors, monitored_json
 from rat_fsm.cli.reading import progress
 from rat_fsm.cli.render import Screen, name_of
 from rat_fsm.cli.text import counted, moment
 from rat_fsm.cli.words import joined, label
 from rat_fsm.codec import encode_recorded
+from rat_fsm.monitors import Checker
 from rat_fsm.replay.compatibility import Compatibility, check_against
 from rat_fsm.replay.conformance import LISTED, check
+from rat_fsm.replay.monitoring import check_monitors
 from rat_fsm.replay.sources import last_frame, opened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from rat_fsm.monitors import Monitor, Verdict
     from rat_fsm.replay.compatibility import Break
     from rat_fsm.replay.conformance import Conformance, Finding
     from rat_fsm.stores.port import Store
@@ -38,6 +42,13 @@ _EVENT: Final = 17
     help="A changed lifecycle to judge the stored streams by; may be given again.",
 )
 @click.option(
+    "--monitor",
+    "targets",
+    metavar="MODULE:NAME",
+    multiple=True,
+    help="A monitor, or a list of them, to judge the events by; may be given again.",
+)
+@click.option(
     "--limit",
     type=click.IntRange(min=0),
     default=LISTED,
@@ -46,9 +57,17 @@ _EVENT: Final = 17
     help="List N findings of each kind; all are counted.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One object of JSON.")
+@LIFECYCLES
 @click.pass_context
 def command(
-    ctx: click.Context, url: str, *, against: tuple[str, ...], limit: int, as_json: bool
+    ctx: click.Context,
+    url: str,
+    *,
+    against: tuple[str, ...],
+    targets: tuple[str, ...],
+    limit: int,
+    as_json: bool,
+    lifecycles: Mapping[str, Lifecycle],
 ) -> None:
     """Judge every stream of the log at URL by its lifecycle; exit with 1 if one is not legal.
 
@@ -56,35 +75,61 @@ def command(
     --against it is judged by that of your present code as well: which stored streams use a
     transition, an event, a state or a field that has been removed, and which payloads the new
     classes and upcasters cannot read. The module is looked for in the working directory, too.
+    What the events of your own lifecycles hold is read where a --module has their classes.
+
+    With --monitor the events are judged by rules of yours, made with always, eventually, leads_to
+    and never_after of rat_fsm.monitors, each by the times in the log: what may still follow when
+    the log ends is open, and no violation. A rule that is violated, or whose predicate raises,
+    exits with 1.
     """
     screen = Screen()
-    lifecycles = [load_lifecycle(target) for target in against]
+    present = [load_lifecycle(target) for target in against]
+    monitors = [monitor for target in targets for monitor in load_monitors(target)]
+    known = lifecycles.values()
     with opened(url) as store:
-        with progress("checking", last_frame(store) * (1 + bool(lifecycles))) as advance:
-            recorded = check(store, limit=limit, progress=advance)
-            changed = _against(store, lifecycles, advance)
+        last, readings = last_frame(store), 1 + bool(present) + bool(monitors)
+        with progress("checking", last * readings) as advance:
+            verdict = _monitored(store, monitors, known, limit, advance)
+            before = last * bool(monitors)
+            recorded = check(
+                store, lifecycles=known, limit=limit, progress=lambda done: advance(before + done)
+            )
+            changed = _against(store, present, lambda done: advance(before + last + done))
         if as_json:
-            screen.json(_as_json(recorded, changed, limit))
+            screen.json(_as_json(recorded, changed, verdict, limit))
         else:
             CheckLines(screen, limit).show(store, recorded, changed)
-    if not (recorded.sound and changed.sound):
+            MonitorLines(screen).show(verdict)
+    if not (recorded.sound and changed.sound and verdict.holds):
         ctx.exit(FOUND)
+
+
+def _monitored(
+    store: Store,
+    monitors: Sequence[Monitor],
+    lifecycles: Iterable[Lifecycle],
+    limit: int,
+    advance: Callable[[int], None],
+) -> Verdict:
+    """Nobody who names no monitor waits for a second reading."""
+    if not monitors:
+        return Checker(()).verdict()
+    return check_monitors(store, *monitors, lifecycles=lifecycles, limit=limit, progress=advance)
 
 
 def _against(
     store: Store, lifecycles: Sequence[Lifecycle], advance: Callable[[int], None]
 ) -> Compatibility:
-    """Nobody who names no lifecycle waits for a second reading."""
+    """Nobody who names no lifecycle waits for another reading."""
     if not lifecycles:
         return Compatibility({}, ())
-    read = last_frame(store)
-    return check_against(store, *lifecycles, progress=lambda done: advance(read + done))
+    return check_against(store, *lifecycles, progress=advance)
 
 
-def _as_json(recorded: Conformance, changed: Compatibility, limit: int) -> bytes:
+def _as_json(recorded: Conformance, changed: Compatibility, verdict: Verdict, limit: int) -> bytes:
     return msgspec.json.encode(
         {
-            "sound": recorded.sound and changed.sound,
+            "sound": recorded.sound and changed.sound and verdict.holds,
             "events": recorded.events,
             "streams": recorded.streams,
             "illegal": recorded.illegal,
@@ -93,6 +138,7 @@ def _as_json(recorded: Conformance, changed: Compatibility, limit: int) -> bytes
             "undefined": recorded.undefined,
             "against": changed.streams,
             "breaks": [_break(one) for one in changed.breaks[:limit]],
+            **monitored_json(verdict),
         }
     )
 

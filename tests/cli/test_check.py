@@ -20,6 +20,7 @@ CHANGED = """
 import attrs
 from rat_fsm import events
 from rat_fsm.lifecycles import CONNECTION as TODAY
+from rat_fsm.monitors import always, eventually, leads_to, never_after
 from rat_fsm.table import Lifecycle
 
 def lifecycle(transitions):
@@ -45,6 +46,16 @@ WORSE = lifecycle(
     [*without(events.ErrorRecorded, events.Recovered), [Recovered, "retrying", "active"]]
 )
 NUMBER = 3
+ends = eventually(events.Closed, within=1)
+RULES = [
+    always(lambda step: step.state != "retrying", name="no retries"),
+    never_after(events.Activated, events.Recovered),
+    leads_to(events.Activated, events.Stalled),
+    eventually(events.Registered, scope="log"),
+    leads_to(events.ErrorRecorded, lambda step: step.event.attempt == 1, name="torn"),
+]
+soon = [eventually(events.Closed, within=60), leads_to(events.Registered, events.Activated)]
+unknown = always(Recovered)
 raising = property(lambda self: 1 / 0)
 """
 
@@ -80,6 +91,10 @@ def test_all_legal(path: Path) -> None:
         "undefined": {},
         "against": {},
         "breaks": [],
+        "monitors": {},
+        "violations": [],
+        "open": 0,
+        "failures": [],
     }
 
 
@@ -151,6 +166,100 @@ def test_streams_of_users(tmp_path: Path) -> None:
     change(path, "UPDATE frames SET body = replace(body, 'node.started', 'node.begun')")
     result = run("check", path)
     assert "not judged  1 stream of order: the log does not define it" in plain(result.stdout)
+
+
+def test_monitors_that_hold(path: Path) -> None:
+    """That they do, and what may still follow when the log ends; exit 0."""
+    result = run("check", path, "--monitor", "changed:soon")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert plain(result.stdout)[1:] == [
+        "monitor eventually(Closed, within=60): holds, 1 obligation still open",
+        "monitor leads_to(Registered, Activated): holds",
+    ]
+
+
+def test_monitors_that_are_violated(path: Path) -> None:
+    """Each with its place, its stream, how, and since when; one that raises hurts no other."""
+    result = run("check", path, "--monitor", "changed:ends", "--monitor", "changed:RULES")
+    assert (result.exit_code, result.stderr) == (1, "")
+    lines = plain(result.stdout)[1:]
+    assert [line.split("  ")[0] for line in lines if line.startswith("monitor")] == [
+        "monitor eventually(Closed, within=1): 3 violations",
+        "monitor no retries: 2 violations",
+        "monitor never_after(Activated, Recovered): 2 violations",
+        "monitor leads_to(Activated, Stalled): 2 violations, 1 obligation still open",
+        "monitor eventually(Registered): holds",
+        "monitor torn: its predicate raised; it judges nothing from there on",
+    ]
+    assert lines[1].endswith(
+        "deadline  c1            nothing followed registered at 1.2, 2026-09-21 14:13:21.000"
+    )
+    assert lines[5].endswith("event     c1            retry_scheduled")
+    assert lines[8].endswith("recovered after activated at 1.3, 2026-09-21 14:13:21.500")
+    assert lines[11].endswith(
+        "closed ended what had begun with activated at 1.3, 2026-09-21 14:13:21.500"
+    )
+    assert lines[-1].split(maxsplit=1)[1] == (
+        "AttributeError: 'ErrorRecorded' object has no attribute 'attempt', at error_recorded of "
+        "connection/c1"
+    )
+    assert "  and 2 more, see --limit" in plain(
+        run("check", path, "--monitor", "changed:ends", "--limit", 1).stdout
+    )
+
+
+def test_monitors_as_json(path: Path) -> None:
+    """All of it, in the same object."""
+    result = run("check", path, "--monitor", "changed:RULES", "--json", "--limit", 3)
+    found = json.loads(result.stdout)
+    assert (result.exit_code, found["sound"], found["open"]) == (1, False, 1)
+    assert (found["monitors"]["no retries"], found["monitors"]["torn"]) == (2, 0)
+    first, second, _ = found["violations"]
+    assert (first["monitor"], first["cause"], first["since"]) == (
+        "no retries",
+        "event",
+        first["by"],
+    )
+    assert second["by"]["type"] == "connection.recovered"
+    assert found["failures"][0]["event"]["stream"][:2] == ["connection", "c1"]
+
+
+def test_monitors_of_users(tmp_path: Path) -> None:
+    """With the classes of a --module, or of the monitor's own lifecycle."""
+    (tmp_path / "rules.py").write_text(
+        """
+from rat_fsm.monitors import eventually
+from tests.orders import ORDER, Done
+
+done = eventually(Done, within=1)
+own = eventually(Done, within=1, of=ORDER)
+""",
+        encoding="utf-8",
+    )
+    path = tmp_path / "orders.db"
+    with EventLog.open(path, lifecycles=(ORDER,), clock=Ticking()) as log:
+        log.append(("order", "o1"), New.Placed("book", 1200, "EUR"), Packed())
+        log.append(("order", "o1"), Done())
+        log.append(("order", "o2"), New.Placed("book", 1200, "EUR"))
+    told = "monitor eventually(Done, within=1): holds, 1 obligation still open"
+    for options in (("rules:own",), ("rules:done", "--module", "tests.orders:ORDER")):
+        result = run("check", path, "--monitor", *options)
+        assert (result.exit_code, plain(result.stdout)[-1]) == (0, told)
+    result = run("check", path, "--monitor", "rules:done")
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert "no lifecycle here has events of the class Done" in result.stderr
+
+
+def test_what_is_no_monitor(path: Path) -> None:
+    """One line and exit 2, before the log is read."""
+    for target, told in (
+        ("changed:NUMBER", "changed:NUMBER is no monitor, nor a list of some, but of type int"),
+        ("changed:unknown", "always(Recovered): no lifecycle here has events of the class Reco"),
+        ("changed:NONE", "cannot import changed:NONE: AttributeError: "),
+    ):
+        result = run("check", path, "--monitor", target)
+        assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+        assert result.stderr.startswith(f"error: {told}")
 
 
 def test_what_is_no_lifecycle(path: Path) -> None:
