@@ -21,7 +21,7 @@ GROUPS: Final = (
     ("the outside", "extras, imported lazily", "testing"),
     ("running", "clocks and threads begin", "runtime"),
     ("log", "files begin", "replay"),
-    ("reading", "pure folds", "policy"),
+    ("reading", "pure folds", "monitors"),
     ("machine", "pure decisions", "core"),
     ("words", "attrs only", "events"),
 )

@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 import architecture  # noqa: E402 - the checkout comes first
 import click  # noqa: E402
+import covered  # noqa: E402
 import traffic  # noqa: E402
 from tables import EXTRAS, GUIDE, STATISTICS  # noqa: E402
 
@@ -216,7 +217,12 @@ def main(arguments: list[str]) -> int:
     """Writes, or checks; 1 where something is stale."""
     before = README.read_text(encoding="utf-8")
     after = filled(before)
-    drawings = {**diagrams.files(), **architecture.files(ROOT), **traffic.files()}
+    drawings = {
+        **diagrams.files(),
+        **architecture.files(ROOT),
+        **traffic.files(),
+        **covered.files(),
+    }
     folder = ROOT / "diagrams"
     if arguments != ["--check"]:
         README.write_text(after, encoding="utf-8")

@@ -11,6 +11,7 @@ from rat_fsm.log import EventLog
 from rat_fsm.policy import RetryPolicy, classify_error
 from rat_fsm.projections.connections import ConnectionInfo, ConnectionState
 from rat_fsm.projections.model import ReadModel
+from rat_fsm.projections.protocol import Projection
 from rat_fsm.replay import read_events, replay
 from rat_fsm.runtime.defaults import (
     generate_connection_id,
@@ -47,6 +48,7 @@ __all__ = [
     "HealthReport",
     "Lifecycle",
     "Position",
+    "Projection",
     "RatFsmError",
     "ReadModel",
     "Recorded",

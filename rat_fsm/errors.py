@@ -13,6 +13,7 @@ RatFsmError
 ├── StreamClosed (OSError)              the server has ended this stream; stop sending
 ├── MissingExtra (ImportError)          an optional dependency is not installed
 ├── Unproven (ValueError)               a signature or a proof does not hold
+├── Deadlock (RuntimeError)             nothing on an event loop in virtual time can go on
 └── LogError
     ├── LogClosed (ValueError)          the log was closed
     ├── LogForked (RuntimeError)        the log belongs to the parent process
@@ -22,6 +23,7 @@ RatFsmError
     ├── WriterBusy (RuntimeError)       another process holds this writer's slot
     ├── WriterFenced (RuntimeError)     somebody else appended to this writer's chain
     ├── LogsDiverged (ValueError)       a log is no earlier copy of another
+    ├── FoldFailed (RuntimeError)       a projection's code has raised, and it follows no more
     ├── HistoryEvicted (LookupError)    a bounded memory log no longer holds it
     ├── StreamNotFound (LookupError)    no stream of the log has this id
     ├── StoreUnreadable (OSError)       no such log, or no permission, or not a log
@@ -129,6 +131,18 @@ class Unproven(RatFsmError, ValueError):
     """A signature, or a proof about a log, does not hold: believe nothing of what it was for."""
 
 
+class Deadlock(RatFsmError, RuntimeError):
+    """On an event loop in virtual time everything waits for ever, or goes round for ever.
+
+    Attributes:
+        waiting: for each task of the loop, its name and the line where it waits.
+    """
+
+    def __init__(self, why: str, waiting: Sequence[str]) -> None:
+        super().__init__("\n  ".join([why, *waiting]))
+        self.waiting = tuple(waiting)
+
+
 class LogError(RatFsmError):
     """Something about an event log."""
 
@@ -171,6 +185,10 @@ class LogsDiverged(LogError, ValueError):
     def __init__(self, problem: str, *, position: int) -> None:
         super().__init__(problem)
         self.position = position
+
+
+class FoldFailed(LogError, RuntimeError):
+    """A projection's own code has raised, the cause of this; it follows its log no more."""
 
 
 class HistoryEvicted(LogError, LookupError):

@@ -26,12 +26,13 @@ PURE: Final = sorted(
         PACKAGE / "policy.py",
         *PACKAGE.glob("classification.py"),
         *PACKAGE.glob("projections/*.py"),
+        *PACKAGE.glob("monitors/*.py"),
     ]
 )
 # datetime is here for its types; the calls that read the clock are refused below.
 PURE_LIBRARIES: Final = frozenset(
     {
-        *("__future__", "attrs", "collections", "collections.abc", "datetime", "enum"),
+        *("__future__", "abc", "attrs", "collections", "collections.abc", "datetime", "enum"),
         *("functools", "hashlib", "itertools", "json", "math", "msgspec", "operator", "re"),
         *("transitions", "types", "typing"),
     }

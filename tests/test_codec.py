@@ -38,6 +38,7 @@ from rat_fsm.lifecycles import CONNECTION
 from rat_fsm.log import EventLog
 from rat_fsm.stores.port import GENESIS, Frame, StoredFrame
 from rat_fsm.table import Lifecycle
+from rat_fsm.testing import strategies
 from tests.frames import (
     LIFECYCLES,
     START,
@@ -45,9 +46,7 @@ from tests.frames import (
     flat,
     frame_of,
     frame_with,
-    instances,
     new_model,
-    plain_json,
     recorded_as,
     usual_body,
 )
@@ -76,7 +75,7 @@ def test_events_are_read_back_as_they_were(drawn: tuple[list[Any], list[Any]]) -
 @settings(max_examples=15)
 def test_what_is_folded_is_what_is_read_back(kind: EventType, data: st.DataObject) -> None:
     """The event made of an event's payload is equal to it, for every type there is."""
-    event = data.draw(instances(kind.cls))
+    event = data.draw(strategies.events(kind.cls))
     assert event_of(kind, payload_of(kind, event)) == event
 
 
@@ -320,7 +319,9 @@ def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 PATHS: Final = paths(usual_body())
-odd_values = plain_json | st.sampled_from([-1, -2, 10**30, 2**63, 1e300, "connection", "node", 3])
+odd_values = strategies.plain_json | st.sampled_from(
+    [-1, -2, 10**30, 2**63, 1e300, "connection", "node", 3]
+)
 
 
 def read_everything(stored: StoredFrame) -> None:

@@ -198,6 +198,20 @@ def test_a_connection_that_is_not_open_takes_nothing(request_: object, state: st
     assert error.value.cause == "unknown"
 
 
+def test_a_record_that_says_closed_takes_nothing() -> None:
+    """Though a model lets go of connections that have ended, a decision does not rely on it."""
+    server = in_state("active")
+    record = server.stream("connection", "c1")
+    record.state = "closed"
+    with pytest.raises(Refused, match="no open connection has this id"):
+        decide(ERROR, record, server.model)
+
+
+def test_a_route_need_not_be_known() -> None:
+    """Then the event has none."""
+    assert in_state("connecting").ask(Activate()) == (Activated(""),)
+
+
 @pytest.mark.parametrize("state", [state for state in OPEN if state not in CLOSING])
 def test_a_retry_is_what_the_policy_answers(state: str) -> None:
     """It sees where the connection stands; a refusal is an event too."""

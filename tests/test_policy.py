@@ -147,7 +147,7 @@ def test_what_was_drawn_is_a_source_of_randomness(draw: float, low: float, high:
 )
 def test_a_delay_is_asked_for_with_sense(arguments: tuple[Any, ...], error: type) -> None:
     """Attempts count from 1 and draws are within 0..1."""
-    with pytest.raises(error, match="attempt" if len(arguments) == 1 else "draw"):
+    with pytest.raises(error, match=r"^attempt\b" if len(arguments) == 1 else r"^draw\b"):
         RetryPolicy().delay(*arguments)
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from rat_fsm.events import UnknownEvent
+from rat_fsm.events import Observed, UnknownEvent
 from rat_fsm.projections.connections import CONNECTION_FOLDS, Connections, Folds, record_activity
 from rat_fsm.projections.drain import DRAINING, NODE_FOLDS, Drain, drain_of
+from rat_fsm.projections.observed import OBSERVED_FOLDS, continues
 from rat_fsm.projections.record import (
-    RECORDS,
     ConnectionRecord,
     NodeRecord,
     StreamRecord,
     dump_record,
     load_record,
+    record_class,
 )
 from rat_fsm.projections.retry import RETRY_FOLDS, Retries
 from rat_fsm.projections.stats import Stats, Totals
@@ -27,10 +28,9 @@ if TYPE_CHECKING:
 FOLD_VERSION: Final = 2
 # By lifecycle: a user's own may use the same event classes and has other records.
 _FOLDS: Final[Mapping[str, Folds]] = {
-    "connection": {**CONNECTION_FOLDS, **RETRY_FOLDS},
+    "connection": {**CONNECTION_FOLDS, **RETRY_FOLDS, **OBSERVED_FOLDS},
     "node": NODE_FOLDS,
 }
-_NO_FOLDS: Final[Folds] = {}
 
 
 class ReadModel:
@@ -135,7 +135,7 @@ class ReadModel:
 
     def new_record(self, lifecycle: Lifecycle, stream_id: str, writer: str) -> StreamRecord:
         """A record of a stream that has no event yet; folding the first adds it."""
-        cls = RECORDS.get(lifecycle.name, StreamRecord)
+        cls = record_class(lifecycle)
         streams = self._streams.get(writer)
         if streams is None:
             self._streams[writer] = {}
@@ -150,13 +150,13 @@ class ReadModel:
         ids, streams = self._ids[record.lifecycle], self._streams[record.writer]
         state, states = record.state, self.totals.states[record.lifecycle]
         destination = kind.moves.get(state)
-        if destination is None:
+        if destination is None or (kind.cls is Observed and not continues(record, event)):
             self.totals.illegal += 1
             record.version += 1
             return
         ended = destination in lifecycle.final and lifecycle.reusable_ids
         current = not record.born or ids.get(record.id) is record
-        handler = _FOLDS.get(record.lifecycle, _NO_FOLDS).get(kind.cls)
+        handler = _FOLDS.get(record.lifecycle, OBSERVED_FOLDS).get(kind.cls)
         if handler is not None:
             handler(self.totals, record, at, event)
         record.version += 1

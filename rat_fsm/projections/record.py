@@ -10,7 +10,12 @@ handler finds an event folded whole or not at all.
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from rat_fsm.events import Observed
+
+if TYPE_CHECKING:
+    from rat_fsm.table import Lifecycle
 
 
 class StreamRecord:
@@ -101,6 +106,20 @@ class NodeRecord(StreamRecord):
         self.drain_requested_by = ""
 
 
+class ObservedRecord(StreamRecord):
+    """Where one model stands whose state is payload.
+
+    Attributes:
+        dest: the name of its state, a list of names where it is in several, None before the first.
+    """
+
+    __slots__ = ("dest",)
+
+    def __init__(self, lifecycle: str, stream_id: str, writer: str, state: str) -> None:
+        super().__init__(lifecycle, stream_id, writer, state)
+        self.dest: str | list[Any] | None = None
+
+
 Record = TypeVar("Record", bound=StreamRecord)
 RECORDS: dict[str, type[StreamRecord]] = {"connection": ConnectionRecord, "node": NodeRecord}
 
@@ -110,8 +129,19 @@ def all_slots(cls: type) -> list[str]:
     return sorted(slot for base in cls.__mro__ for slot in getattr(base, "__slots__", ()))
 
 
-_KINDS: Final[tuple[type[StreamRecord], ...]] = (StreamRecord, *RECORDS.values())
+_KINDS: Final[tuple[type[StreamRecord], ...]] = (
+    StreamRecord,
+    ObservedRecord,
+    *RECORDS.values(),
+)
 _SLOTS: Final = {cls: all_slots(cls) for cls in _KINDS}
+
+
+def record_class(lifecycle: Lifecycle) -> type[StreamRecord]:
+    """What holds a stream of this lifecycle."""
+    if lifecycle.event_type(Observed) is not None:
+        return ObservedRecord
+    return RECORDS.get(lifecycle.name, StreamRecord)
 
 
 def copy_record(record: Record) -> Record:
@@ -131,7 +161,8 @@ def dump_record(record: StreamRecord) -> dict[str, Any]:
 
 def load_record(data: dict[str, Any]) -> StreamRecord:
     """The record that `dump_record` took apart."""
-    cls = RECORDS.get(data["lifecycle"], StreamRecord)
+    known = RECORDS.get(data["lifecycle"], StreamRecord)
+    cls = ObservedRecord if "dest" in data else known
     record = cls(data["lifecycle"], data["id"], data["writer"], data["state"])
     for slot, value in data.items():
         setattr(record, slot, value)

@@ -291,6 +291,16 @@ def test_a_loaded_model_goes_on_as_the_other_would_have(recorded: list[Recorded]
     assert dict(loaded.connections) == dict(whole.connections)
 
 
+def test_a_run_that_was_loaded_drains_as_the_other_would_have() -> None:
+    """What is told of the drain is told of the run that goes on."""
+    events = history(Started([], {}), Serving(), DrainStarted(30.0, 2, "ops"), lifecycle="node")
+    loaded = ReadModel(LIFECYCLES)
+    loaded.load(json.loads(json.dumps(folded(events[:2]).dump())))
+    loaded.apply(events[2])
+    assert loaded.drain == folded(events).drain
+    assert loaded.draining
+
+
 @attrs.frozen
 class Reader:
     """How rows of one type are read, as the codec says it."""
@@ -368,6 +378,32 @@ def test_the_hot_path_takes_integers_only(
     assert record.version == 3
 
 
+@pytest.mark.parametrize(
+    ("before", "bytes_sent", "illegal"),
+    [
+        ([], 0, 1),
+        ([REGISTERED], 0, 1),
+        ([REGISTERED, Activated()], 5, 0),
+        ([REGISTERED, RetryScheduled(1, 1.0, None, 30.0, "bug")], 0, 1),
+        ([REGISTERED, CLOSING], 5, 0),
+    ],
+)
+def test_the_hot_path_is_for_legal_activity_only(
+    before: list[Any], bytes_sent: int, illegal: int
+) -> None:
+    """In any other state it is an illegal event, and of no stream that is known an unknown one."""
+    model = ReadModel([CONNECTION])
+    record = model.new_record(CONNECTION, "a", "w0")
+    for seq, event in enumerate(before, 1):
+        kind = CONNECTION.event_type(type(event))
+        assert kind is not None
+        model.fold(record, kind, seq, START, event)
+    reader = Reader(CONNECTION.event_type(ActivityRecorded), hot=True)
+    model.fold_rows([record, None], [reader], 9, START, [(0, 0, 0, 5, 1), (0, 1, 0, 5, 1)])
+    totals = model.totals
+    assert (totals.bytes_sent, totals.illegal, totals.unknown) == (bytes_sent, illegal, 1)
+
+
 @given(histories(least=1))
 def test_models_are_equal_when_they_folded_the_same(recorded: list[Recorded]) -> None:
     """One event more makes a difference; how far they read does not."""
@@ -375,7 +411,7 @@ def test_models_are_equal_when_they_folded_the_same(recorded: list[Recorded]) ->
     same.cursor["w0"] = same.last_at["w0"] = 10**6
     assert model == same
     assert model != folded(recorded[:-1])
-    assert model != "a model"
+    assert (model == "a model") is False
     with pytest.raises(TypeError):
         hash(model)
 
@@ -432,6 +468,34 @@ def test_what_is_known_of_a_connection() -> None:
     model.apply(history(REGISTERED, Activated(), ActivityRecorded(1, 1), Stalled(1.0), CLOSING)[-1])
     closing = model.connections["a"]
     assert closing == attrs.evolve(info, state=ConnectionState.CLOSING, stalled=False)
+
+
+def test_the_states_of_a_connection_are_those_of_its_lifecycle() -> None:
+    """By the same names."""
+    assert tuple(state.value for state in ConnectionState) == CONNECTION.states
+
+
+@pytest.mark.parametrize(("sent", "committed"), [(0, False), (1, True)])
+def test_a_byte_commits(sent: int, committed: bool) -> None:  # noqa: FBT001 - what is expected
+    """The first that goes downstream, and no message without one."""
+    model = folded(history(REGISTERED, Activated(), ActivityRecorded(sent, 1)))
+    assert model.connections["a"].committed is committed
+
+
+def test_who_holds_a_record_sees_its_connection_end() -> None:
+    """The retry count is cleared, and a connection with errors is none that is open any more."""
+    scheduled = RetryScheduled(1, 4.0, None, 30.0, "network_error")
+    error = ErrorRecorded("OSError", "reset", "network_error", retryable=True)
+    events = history(REGISTERED, Activated(), error, error, scheduled, CLOSING, CLOSED)
+    model = folded(events[:-1])
+    record: Any = model.record("connection", "a")
+    assert (record.activated, record.reason, record.retries, record.delay) == (
+        *(True, "normal", 1, 4.0),
+    )
+    assert model.stats.as_dict()["connections_with_errors"] == 1
+    model.apply(events[-1])
+    assert (record.state, record.retries, record.delay) == ("closed", 0, None)
+    assert model.stats.as_dict()["connections_with_errors"] == 0
 
 
 def test_metadata_is_copied_all_the_way_down() -> None:
@@ -516,12 +580,14 @@ def test_retries_are_a_read_only_mapping() -> None:
 
 
 def test_a_refused_retry_forgets_the_delay_and_keeps_the_count() -> None:
-    """Recovered keeps both: a further failure goes on counting."""
+    """Recovered keeps both, as a further failure goes on counting; a reset keeps neither."""
     scheduled = RetryScheduled(1, 4.0, None, 30.0, "network_error")
     recovered = folded(history(REGISTERED, scheduled, Recovered(1)))
     assert (dict(recovered.retry), recovered.retry.delay("a")) == ({"a": 1}, 4.0)
     refused = folded(history(REGISTERED, scheduled, RetryRefused("exhausted")))
     assert (dict(refused.retry), refused.retry.delay("a")) == ({"a": 1}, None)
+    reset = folded(history(REGISTERED, scheduled, RetriesReset()))
+    assert (dict(reset.retry), reset.retry.delay("a")) == ({}, None)
 
 
 def test_reasons_are_bounded() -> None:
@@ -650,7 +716,7 @@ def test_a_drain_is_told_from_the_run_that_began_last() -> None:
         model.apply(recorder.record(lifecycle, stream_id, event, at=START + at))
         seen.append((model.drain, model.drain.closed, model.drain.draining))
 
-    assert (model.drain, model.limits) == (Drain("none", None, None, 0, 0), {})
+    assert (model.drain, model.limits) == (Drain("none", None, None, 0, 0, 0, ""), {})
     then("node", "w0:1", Started([], {}, {"max_connections": 9}), 0)
     then("node", "w0:1", Serving(), 1)
     model.apply(recorder.record("connection", "a", REGISTERED))
