@@ -118,7 +118,6 @@ class Following(ABC):
 
     def _oblige(self, key: str, recorded: Recorded) -> None:
         """From this event on, something has to follow."""
-        self._release(key)
         within = self.monitor.within
         deadline = None if within is None else recorded.micros + round(within * _SECOND)
         cell = self._cells[key] = Cell(recorded, deadline)
@@ -153,7 +152,7 @@ class _Always(Following):
             return None
         if key in self._cells:
             return None
-        self._cells[key] = Cell(recorded, broken=True)
+        self._cells[key] = Cell(recorded)
         return self._violation(Cause.EVENT, recorded, recorded.micros, recorded)
 
 

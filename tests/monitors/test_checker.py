@@ -102,6 +102,8 @@ def test_the_passing_of_time() -> None:
     assert checker.pass_time("w1", recorded.micros + 2_000_000) == []
     (violation,) = checker.pass_time("w0", recorded.micros + 2_000_000)
     assert (violation.cause, violation.by) == (Cause.DEADLINE, None)
+    verdict = checker.verdict()
+    assert (verdict.violations, sum(verdict.counts.values())) == ((violation,), 1)
     assert not list(filter(None, [checker.next_deadline]))
     assert str(violation) == (
         "eventually(Done, within=2) of order/o1: nothing followed in time at "
@@ -118,7 +120,7 @@ def test_violations_in_words() -> None:
         "by order.done w0:2, since order.placed w0:1"
     )
     (ended,) = eventually(Packed, of=ORDER).check(events).violations
-    assert "nothing followed before the end" in str(ended)
+    assert ": nothing followed before the end at " in str(ended)
 
 
 def test_memory_is_bounded_by_open_streams() -> None:
@@ -163,6 +165,16 @@ def test_streams_are_followed_through_the_tables_of_their_writers() -> None:
         ("w0", "packed"),
         ("w1", "open"),
         ("w1", "open"),
+    ]
+
+
+def test_a_stream_is_new_before_its_first_event() -> None:
+    """As its lifecycle's `initial` says, and in the state before from then on."""
+    seen = Seen()
+    events = told((0, "connection/c1", Registered("a")), (1, "connection/c1", Activated()))
+    always(seen).check(events)
+    assert [(s.before, s.state) for s in seen.steps] == [
+        *(("new", "connecting"), ("connecting", "active")),
     ]
 
 

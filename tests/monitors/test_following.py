@@ -136,6 +136,19 @@ def test_leads_to() -> None:
     assert still_open(verdict) == [("o1", 8, 50.0)]
 
 
+def test_what_was_missed_is_told_once() -> None:
+    """It is not open any more, and the end of its stream adds nothing."""
+    monitor = leads_to(Noted, Packed, within=10, of=ORDER)
+    events = told(
+        *((0, "order/o1", PLACED), (1, "order/o1", Noted()), (20, "order/o1", Noted())),
+        (21, "order/o1", Done()),
+    )
+    missed = [("deadline", "o1", 2, None, 11.0)]
+    for seen in (events[:3], events):
+        verdict = monitor.check(seen)
+        assert (found(verdict), still_open(verdict)) == (missed, [])
+
+
 def test_leads_to_itself() -> None:
     """An event that does both has answered itself."""
     events = told((0, "order/o1", PLACED), (1, "order/o1", Done()))

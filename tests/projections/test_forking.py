@@ -52,6 +52,20 @@ def test_a_fork_folds_on_by_itself(history: Any, plan: Any) -> None:
         assert model.events == count
 
 
+def test_what_forks_share_is_copied_once() -> None:
+    """After a fork a record is found by `resolve` alone, which makes it the model's own."""
+    recorder = Recorder()
+    registered = recorder.record("connection", "a", Registered("10.0.0.1"))
+    model = ForkingModel(LIFECYCLES)
+    model.apply(registered)
+    assert list(model.known("w0")) == [1]
+    fork = model.fork()
+    assert (model.known("w0"), fork.known("w0")) == ({}, {})
+    record = fork.resolve("w0", "connection", "a", 1)
+    assert record is not model.record("connection", "a")
+    assert fork.resolve("w0", "connection", "a", 1) is record
+
+
 @given(histories(least=8))
 def test_a_dump_holds_everything(history: Any) -> None:
     """A model that was dumped and loaded, as JSON, knows the same and folds on the same.
