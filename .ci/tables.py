@@ -37,7 +37,7 @@ EXTRAS: Final = {
     "server": "what the demo and the example servers run on",
     "aiohttp": "the adapter for aiohttp",
     "websockets": "the adapter for websockets",
-    "testing": "the store contract's property tests; the virtual clock needs no extra",
+    "testing": "the testing kit: what draws with Hypothesis, and the pytest plugin",
     "bench": "the libraries that the benchmarks compare with",
     "audit": "sealed checkpoints: Ed25519 signatures",
     "export": "Parquet and Arrow",

@@ -465,6 +465,18 @@ def test_rich_fields_are_stored_where_their_types_tell_how() -> None:
         event_of(untyped, payload_of(untyped, Untyped(1)))
 
 
+def test_a_field_without_a_type_is_named() -> None:
+    """Nobody knows how to read it back."""
+    vague = attrs.make_class("Vague", ["what"], frozen=True)
+    lifecycle = Lifecycle(
+        "job", states=("done",), final={"done"}, transitions=[[vague, "new", "done"]]
+    )
+    with EventLog(lifecycles=(lifecycle,)) as log, pytest.raises(
+        InvalidArgumentType, match=r"job\.vague cannot be read back: its field 'what' has no type"
+    ):
+        log.append((lifecycle, "j1"), vague(1))
+
+
 def test_hot_rows_and_others_are_told_apart() -> None:
     """Activities beside other events in one frame keep their own type, whichever comes first."""
     for order in (1, -1):

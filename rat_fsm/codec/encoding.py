@@ -97,6 +97,10 @@ def event_of(kind: EventType, payload: Sequence[Any]) -> Any:
         return msgspec.convert(dict(zip(kind.fields, payload, strict=True)), kind.cls)
     except (msgspec.ValidationError, TypeError, NameError) as problem:
         raise InvalidArgumentType(f"{kind.tag} cannot be read back: {problem}") from problem
+    except KeyError as problem:  # so says msgspec that a field has no type
+        raise InvalidArgumentType(
+            f"{kind.tag} cannot be read back: its field {problem} has no type; give it one"
+        ) from problem
 
 
 class _Activity(msgspec.Struct, array_like=True, gc=False):
