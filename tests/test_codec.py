@@ -471,8 +471,12 @@ def test_a_field_without_a_type_is_named() -> None:
     lifecycle = Lifecycle(
         "job", states=("done",), final={"done"}, transitions=[[vague, "new", "done"]]
     )
-    with EventLog(lifecycles=(lifecycle,)) as log, pytest.raises(
-        InvalidArgumentType, match=r"job\.vague cannot be read back: its field 'what' has no type"
+    with (
+        EventLog(lifecycles=(lifecycle,)) as log,
+        pytest.raises(
+            InvalidArgumentType,
+            match=r"job\.vague cannot be read back: its field 'what' has no type",
+        ),
     ):
         log.append((lifecycle, "j1"), vague(1))
 
