@@ -152,4 +152,5 @@ def _check(url: str) -> None:
         with opened(url):
             pass
     except (InvalidArgument, LogError) as problem:
-        raise pytest.UsageError(escape(f"--rat-coverage={url}: {problem}")) from problem
+        hint = "; name tests before this option" if url.endswith(".py") or "::" in url else ""
+        raise pytest.UsageError(escape(f"--rat-coverage={url}: {problem}{hint}")) from problem

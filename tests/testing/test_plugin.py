@@ -228,6 +228,7 @@ def test_what_is_no_log(pytester: pytest.Pytester) -> None:
     for wrong in ("none.db", str(path), "memory:"):
         output = run(pytester, f"--rat-coverage={wrong}", code=4)
         assert output.startswith(f"ERROR: --rat-coverage={wrong}: ")
+        assert ("; name tests before this option" in output) == (wrong == str(path))
         assert "Traceback" not in output
 
 
