@@ -26,8 +26,8 @@ from rat_fsm.diagrams.graphviz import graphviz_svg
 from rat_fsm.diagrams.layout import LINE, Layout, layout, text_width
 from rat_fsm.errors import InvalidArgument
 from rat_fsm.lifecycles import CONNECTION, NODE
+from rat_fsm.projections.definitions import read_table
 from rat_fsm.replay.coverage import TransitionCoverage, covered
-from rat_fsm.replay.tables import read_table
 from rat_fsm.replay.traffic import Stays, Traffic
 from rat_fsm.runtime.escaping import escape
 from rat_fsm.table import Lifecycle

@@ -19,7 +19,8 @@ from rat_fsm.monitors import Checker
 from rat_fsm.replay.compatibility import Compatibility, check_against
 from rat_fsm.replay.conformance import LISTED, check
 from rat_fsm.replay.monitoring import check_monitors
-from rat_fsm.replay.sources import last_frame, opened
+from rat_fsm.replay.sources import opened
+from rat_fsm.stores.port import last_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -11,7 +11,8 @@ from rat_fsm.cli.copied import show_copied
 from rat_fsm.cli.reading import progress
 from rat_fsm.cli.render import Screen
 from rat_fsm.errors import DamagedFrame
-from rat_fsm.replay.sources import last_frame, opened
+from rat_fsm.replay.sources import opened
+from rat_fsm.stores.port import last_frame
 
 
 @click.command("copy")

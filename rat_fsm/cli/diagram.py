@@ -18,8 +18,9 @@ from rat_fsm.codec import MAX_EVENTS
 from rat_fsm.diagrams import dot, mermaid, svg
 from rat_fsm.diagrams.graphviz import graphviz_svg
 from rat_fsm.events import Position
-from rat_fsm.replay.sources import last_frame, opened
+from rat_fsm.replay.sources import opened
 from rat_fsm.replay.traffic import Traffic, traffic
+from rat_fsm.stores.port import last_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

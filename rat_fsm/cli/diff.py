@@ -16,7 +16,8 @@ from rat_fsm.cli.render import Screen
 from rat_fsm.codec import encode_recorded
 from rat_fsm.errors import InvalidArgument
 from rat_fsm.replay.divergence import LISTED, diff_logs, diff_moments
-from rat_fsm.replay.sources import check_within, last_frame, opened
+from rat_fsm.replay.sources import check_within, opened
+from rat_fsm.stores.port import last_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

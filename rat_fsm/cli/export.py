@@ -20,7 +20,8 @@ from rat_fsm.cli.render import Screen
 from rat_fsm.cli.text import counted, harmless_json, size
 from rat_fsm.codec import MAX_EVENTS
 from rat_fsm.errors import DamagedFrame
-from rat_fsm.replay.sources import check_within, last_frame, opened
+from rat_fsm.replay.sources import check_within, opened
+from rat_fsm.stores.port import last_frame
 
 if TYPE_CHECKING:
     import datetime

@@ -15,7 +15,8 @@ from rat_fsm.cli.words import joined, troubles
 from rat_fsm.lifecycles import CONNECTION
 from rat_fsm.replay.query import SORTS, Query
 from rat_fsm.replay.search import searching
-from rat_fsm.replay.sources import last_frame, opened
+from rat_fsm.replay.sources import opened
+from rat_fsm.stores.port import last_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -27,7 +27,8 @@ from rat_fsm.codec import encode_recorded
 from rat_fsm.events import ActivityRecorded
 from rat_fsm.replay.lives import history_of, lives_of
 from rat_fsm.replay.neighbours import WITHIN, neighbours
-from rat_fsm.replay.sources import last_frame, opened
+from rat_fsm.replay.sources import opened
+from rat_fsm.stores.port import last_frame
 
 if TYPE_CHECKING:
     import datetime

@@ -18,8 +18,8 @@ from rat_fsm.cli.words import describe, joined, label, style_of_event
 from rat_fsm.codec import MAX_EVENTS, encode_recorded
 from rat_fsm.events import Position
 from rat_fsm.log.subscription import Subscription, events_after, read_recorded
-from rat_fsm.replay.sources import last_frame, new_model, opened
-from rat_fsm.stores.port import StoredFrame
+from rat_fsm.replay.sources import new_model, opened
+from rat_fsm.stores.port import StoredFrame, last_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

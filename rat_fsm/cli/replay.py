@@ -16,8 +16,9 @@ from rat_fsm.cli.then import SHOWN, SORTS, Then, ThenLines, state_of
 from rat_fsm.codec import no_collection
 from rat_fsm.events import to_datetime
 from rat_fsm.replay.lives import lives_of
-from rat_fsm.replay.sources import check_within, last_frame, last_position, opened
+from rat_fsm.replay.sources import check_within, last_position, opened
 from rat_fsm.replay.timeline import Timeline
+from rat_fsm.stores.port import last_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

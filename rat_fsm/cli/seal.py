@@ -17,7 +17,8 @@ from rat_fsm.cli.render import Screen, name_of
 from rat_fsm.cli.text import counted
 from rat_fsm.errors import StoreUnreadable
 from rat_fsm.log.heads import replace_file
-from rat_fsm.replay.sources import last_frame, opened
+from rat_fsm.replay.sources import opened
+from rat_fsm.stores.port import last_frame
 
 if TYPE_CHECKING:
     from rat_fsm.audit import Checkpoint

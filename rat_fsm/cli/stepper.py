@@ -21,9 +21,9 @@ from rat_fsm.lifecycles import CONNECTION
 from rat_fsm.replay.diff import diff_models
 from rat_fsm.replay.lives import lives_of
 from rat_fsm.replay.naming import near_misses
-from rat_fsm.replay.sources import last_frame
 from rat_fsm.replay.timeline import Timeline
 from rat_fsm.runtime.escaping import escape
+from rat_fsm.stores.port import last_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping

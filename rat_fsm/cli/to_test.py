@@ -20,8 +20,9 @@ from rat_fsm.cli.reading import CACHE, progress
 from rat_fsm.cli.render import Screen, name_of
 from rat_fsm.cli.text import counted
 from rat_fsm.errors import InvalidArgument
-from rat_fsm.replay.sources import last_frame, opened
+from rat_fsm.replay.sources import opened
 from rat_fsm.runtime.escaping import escape
+from rat_fsm.stores.port import last_frame
 from rat_fsm.traces import (
     KINDS,
     LIMIT,

@@ -21,7 +21,8 @@ from rat_fsm.errors import DamagedFrame, InvalidArgument, StoreUnreadable
 from rat_fsm.log.heads import KeptHeads, head_path, keep_heads, read_heads
 from rat_fsm.log.snapshots import UNKNOWN_LIFECYCLES, RefoldedSnapshots
 from rat_fsm.log.verifying import verify_log
-from rat_fsm.replay.sources import last_frame, opened
+from rat_fsm.replay.sources import opened
+from rat_fsm.stores.port import last_frame
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,8 +16,9 @@ from rat_fsm.cli.reading import progress
 from rat_fsm.cli.render import Screen, name_of
 from rat_fsm.codec import MAX_EVENTS
 from rat_fsm.events import Position
-from rat_fsm.replay.sources import check_within, last_frame, opened
+from rat_fsm.replay.sources import check_within, opened
 from rat_fsm.replay.what_if import what_if
+from rat_fsm.stores.port import last_frame
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,8 +14,9 @@ import attrs
 from rat_fsm.errors import InvalidArgument, LogsDiverged, LogUnavailable, StoreUnreadable
 from rat_fsm.exports.chains import Chains
 from rat_fsm.log.ids import check_id
-from rat_fsm.replay.sources import last_frame, opened
+from rat_fsm.replay.sources import opened
 from rat_fsm.stores import open_store
+from rat_fsm.stores.port import last_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

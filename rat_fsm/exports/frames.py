@@ -22,8 +22,8 @@ from rat_fsm.codec import MAX_INTEGER
 from rat_fsm.errors import InvalidArgument
 from rat_fsm.exports.chains import Chains
 from rat_fsm.exports.selecting import Exported
-from rat_fsm.replay.sources import last_frame, opened
-from rat_fsm.stores.port import Frame, StoredFrame
+from rat_fsm.replay.sources import opened
+from rat_fsm.stores.port import Frame, StoredFrame, last_frame
 
 if TYPE_CHECKING:
     from rat_fsm.exports.selecting import Progress

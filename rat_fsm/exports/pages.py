@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rat_fsm.codec import Decoded
     from rat_fsm.exports.selecting import Progress, Selection
-    from rat_fsm.replay.tables import Table
+    from rat_fsm.projections.definitions import Table
     from rat_fsm.stores.port import Store
     from rat_fsm.table import Lifecycle
 

@@ -19,7 +19,7 @@ from rat_fsm.errors import FlushTimeout, FoldFailed, LogClosed, LogForked
 from rat_fsm.log.saved import Saved, name_of
 from rat_fsm.projections.model import ReadModel
 from rat_fsm.projections.protocol import Projection
-from rat_fsm.stores.port import GENESIS
+from rat_fsm.stores.port import GENESIS, last_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -68,7 +68,7 @@ class LiveProjection(Generic[P]):
         """Folds what is durable now; whatever is raised is the caller's to handle."""
         if self._saved is not None:
             self._frame, self._head = self._saved.load() or (self._frame, self._head)
-        folded = self._fold_until(_last_frame(self._store))
+        folded = self._fold_until(last_frame(self._store))
         if folded > LONG_FOLD:
             self._save()
 
@@ -160,7 +160,7 @@ class LiveProjection(Generic[P]):
         self._check_ours()
         if self._is_held:
             raise FlushTimeout("a projection cannot wait for itself")
-        wanted = _last_frame(self._store) if position is None else position.frame
+        wanted = last_frame(self._store) if position is None else position.frame
         with self._progress:
             self._progress.wait_for(lambda: self._frame >= wanted or self.ended, timeout)
             if self._frame < wanted:
@@ -213,7 +213,7 @@ class LiveProjection(Generic[P]):
             return
         try:
             if not (self.ended or held):
-                self._fold_until(_last_frame(self._store), deadline)
+                self._fold_until(last_frame(self._store), deadline)
                 self._save()
         except Exception as problem:  # noqa: BLE001 - it hurts this projection only
             self._fail(problem)
@@ -237,7 +237,3 @@ class LiveProjection(Generic[P]):
     def __exit__(self, *_: object) -> None:
         """Closes it."""
         self.close()
-
-
-def _last_frame(store: Store) -> int:
-    return max((head.position for head in store.heads().values()), default=0)

@@ -10,19 +10,20 @@ import attrs
 from rat_fsm.codec import decode, no_collection
 from rat_fsm.errors import InvalidArgumentType
 from rat_fsm.events import Position, Stream, UnknownEvent
+from rat_fsm.projections.definitions import UNDEFINED, read_table
 from rat_fsm.replay.prefix import prefix_of
 from rat_fsm.replay.rows import is_activity, keys_of
 from rat_fsm.replay.sources import new_model, opened
-from rat_fsm.replay.tables import UNDEFINED, Tables, read_table
+from rat_fsm.replay.tables import Tables
 from rat_fsm.table import Lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rat_fsm.codec import Decoded, Reader
+    from rat_fsm.projections.definitions import Table
     from rat_fsm.replay.rows import Key, Row
     from rat_fsm.replay.sources import LogSource
-    from rat_fsm.replay.tables import Table
     from rat_fsm.stores.port import Store, StoredFrame
     from rat_fsm.table import EventType
 

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from rat_fsm.lifecycles import CONNECTION, NODE
+from rat_fsm.projections.definitions import UNDEFINED, read_table
 from rat_fsm.replay.quantiles import Sketch
-from rat_fsm.replay.tables import UNDEFINED, Tables, read_table
+from rat_fsm.replay.tables import Tables
 from rat_fsm.table import Lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from rat_fsm.codec import Body
-    from rat_fsm.replay.tables import Table
+    from rat_fsm.projections.definitions import Table
     from rat_fsm.stores.port import Frame, Store
 
     Edge = tuple[str, str, str]

@@ -16,9 +16,9 @@ from rat_fsm.table import Lifecycle
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from rat_fsm.projections.definitions import Table
     from rat_fsm.replay.counting import Edge
     from rat_fsm.replay.sources import LogSource
-    from rat_fsm.replay.tables import Table
 
 
 @attrs.frozen

@@ -17,10 +17,12 @@ import attrs
 import msgspec
 
 from rat_fsm.codec import decode, no_collection
-from rat_fsm.replay.sources import last_frame, new_model
-from rat_fsm.replay.tables import Tables, read_table
+from rat_fsm.projections.definitions import read_table
+from rat_fsm.replay.sources import new_model
+from rat_fsm.replay.tables import Tables
 from rat_fsm.replay.tallies import Tallies
 from rat_fsm.replay.tally import COLUMNS, Tally, values_of
+from rat_fsm.stores.port import last_frame
 from rat_fsm.table import fingerprint_of
 
 if TYPE_CHECKING:

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from rat_fsm.projections.definitions import Table
     from rat_fsm.replay.index import Index, Progress
     from rat_fsm.replay.sources import LogSource
-    from rat_fsm.replay.tables import Table
     from rat_fsm.stores.port import Store
     from rat_fsm.table import Lifecycle
 

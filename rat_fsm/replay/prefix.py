@@ -13,7 +13,8 @@ from rat_fsm.events import Position, to_micros
 from rat_fsm.projections.model import ReadModel
 from rat_fsm.replay.folding import rows_until
 from rat_fsm.replay.rows import events_of
-from rat_fsm.replay.sources import check_within, last_frame, mentioning
+from rat_fsm.replay.sources import check_within, mentioning
+from rat_fsm.stores.port import last_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

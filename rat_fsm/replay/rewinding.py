@@ -13,7 +13,8 @@ import attrs
 
 from rat_fsm.codec import decode, no_collection
 from rat_fsm.projections.forking import ForkingModel
-from rat_fsm.replay.sources import event_count, last_frame
+from rat_fsm.replay.sources import event_count
+from rat_fsm.stores.port import last_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -66,11 +66,6 @@ def new_model(lifecycles: Iterable[Lifecycle] | None = None) -> ReadModel:
     return ReadModel(known_lifecycles(lifecycles))
 
 
-def last_frame(store: Store) -> int:
-    """The position of the last frame, 0 where there is none."""
-    return max((head.position for head in store.heads().values()), default=0)
-
-
 def event_count(store: Store) -> int:
     """How many events a log has; of a bounded one in memory, how many it ever had."""
     heads = store.heads().values()

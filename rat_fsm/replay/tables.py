@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from rat_fsm.codec import Decoded
     from rat_fsm.stores.port import Store
 
-__all__ = ["STARTED", "UNDEFINED", "Table", "Tables", "read_table", "started_in"]
-
 STARTED: Final = b'"node.started"'  # is in the body of every frame in which a run begins
 
 

@@ -9,14 +9,15 @@ from rat_fsm.codec import MAX_INTEGER
 from rat_fsm.errors import DamagedFrame
 from rat_fsm.events import ActivityRecorded, ErrorRecorded, Started
 from rat_fsm.lifecycles import CONNECTION, NODE
-from rat_fsm.replay.tables import UNDEFINED
+from rat_fsm.projections.definitions import UNDEFINED
 from rat_fsm.replay.tally import Tally, fold_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from rat_fsm.codec import Decoded, Reader
-    from rat_fsm.replay.tables import Table, Tables
+    from rat_fsm.projections.definitions import Table
+    from rat_fsm.replay.tables import Tables
     from rat_fsm.stores.port import Frame
 
 _ACTIVITY: Final = "connection.activity_recorded"

@@ -12,10 +12,10 @@ import attrs
 from rat_fsm.codec import no_collection, open_body
 from rat_fsm.errors import InvalidArgument
 from rat_fsm.events import Position, to_micros
+from rat_fsm.projections.definitions import UNDEFINED
 from rat_fsm.replay.counting import Counting
 from rat_fsm.replay.quantiles import Sketch
 from rat_fsm.replay.sources import check_within, opened
-from rat_fsm.replay.tables import UNDEFINED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -163,3 +163,8 @@ class SupportsMentions(Protocol):
 
     def mentioning(self, needle: bytes, after: int = 0) -> Iterator[StoredFrame]:
         """The frames after a position whose body contains ``needle``, in order."""
+
+
+def last_frame(store: Store) -> int:
+    """The position of the last frame, 0 where there is none."""
+    return max((head.position for head in store.heads().values()), default=0)

@@ -29,6 +29,7 @@ from rat_fsm.lifecycles import CONNECTION
 from rat_fsm.log import EventLog
 from rat_fsm.stores.memory import MemoryStore
 from rat_fsm.testing import FaultyStore, VirtualClock
+from tests.kept import Kept
 from tests.logs import LIFECYCLES, execute, register
 from tests.orders import OLD_ORDER, ORDER, Done, New, Noted, Old, Packed
 
@@ -40,17 +41,6 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 30.0
 TEA: Final = New.Placed("tea", 250, "EUR")
-
-
-@attrs.define
-class Kept:
-    """Keeps everything."""
-
-    events: list[Recorded] = attrs.field(factory=list)
-
-    def fold(self, recorded: Recorded) -> None:
-        """Keeps it."""
-        self.events.append(recorded)
 
 
 @attrs.define

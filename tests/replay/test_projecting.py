@@ -13,6 +13,7 @@ from rat_fsm.log import EventLog
 from rat_fsm.replay import read_events
 from rat_fsm.replay.what_if import project
 from rat_fsm.testing import VirtualClock
+from tests.kept import Kept
 from tests.logs import LIFECYCLES, register
 from tests.orders import New
 
@@ -20,17 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rat_fsm.events import Recorded
-
-
-@attrs.define
-class Kept:
-    """A projection that keeps everything."""
-
-    events: list[Recorded] = attrs.field(factory=list)
-
-    def fold(self, recorded: Recorded) -> None:
-        """Keeps it."""
-        self.events.append(recorded)
 
 
 @attrs.define

@@ -5,8 +5,9 @@ from __future__ import annotations
 from rat_fsm.codec import definitions
 from rat_fsm.events import Started
 from rat_fsm.lifecycles import CONNECTION
+from rat_fsm.projections.definitions import UNDEFINED
 from rat_fsm.replay.sources import mentioning
-from rat_fsm.replay.tables import STARTED, UNDEFINED, Tables
+from rat_fsm.replay.tables import STARTED, Tables
 from rat_fsm.table import fingerprint_of
 from tests.histories import Recorder
 from tests.orders import OLD_ORDER, ORDER
