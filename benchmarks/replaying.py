@@ -17,7 +17,7 @@ from rat_fsm.projections.model import ReadModel
 from rat_fsm.replay import replay as replay_log
 from rat_fsm.runtime.manager import ConnectionManager
 from rat_fsm.stores import open_store
-from rat_fsm.stores.port import SupportsMentions
+from rat_fsm.stores.port import SupportsNames
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,10 +155,10 @@ def _write_lives(path: Path, events: int) -> str:
 def _history(path: Path, wanted: str) -> int:
     """How many events of one connection there are, read as ``rat-fsm history`` reads them."""
     store = open_store(path)
-    if not isinstance(store, SupportsMentions):
+    if not isinstance(store, SupportsNames):
         raise TypeError(f"{store.url} cannot search")
     model, found = ReadModel((CONNECTION, NODE)), 0
-    for stored in store.mentioning(f'"{wanted}"'.encode()):
+    for stored in store.naming(wanted):
         decoded = decode(stored, model)
         numbers = {number for number, stream in enumerate(decoded.streams) if stream[1] == wanted}
         rows = [row for row in decoded.rows if row[1] in numbers]

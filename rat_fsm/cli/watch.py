@@ -13,7 +13,8 @@ from rat_fsm.errors import StoreUnreadable, WriterBusy
 from rat_fsm.events import Started
 from rat_fsm.projections.drain import drain_of
 from rat_fsm.projections.record import NodeRecord
-from rat_fsm.replay.sources import mentioning, new_model
+from rat_fsm.replay.sources import naming, new_model
+from rat_fsm.replay.tables import STARTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -155,7 +156,7 @@ def _fold(store: Store, frame: int) -> dict[str, ReadModel]:
 def _begun(store: Store, frame: int) -> dict[str, int]:
     """The frame in which each writer's last run began."""
     begun = {}
-    for stored in _frames(mentioning(store, b'"node.started"'), frame):
+    for stored in _frames(naming(store, STARTED), frame):
         events = decode(stored, new_model()).recorded()
         if any(isinstance(recorded.event, Started) for recorded in events):
             begun[stored.frame.writer] = stored.position

@@ -327,7 +327,7 @@ class Committer:
         """After a failed append: reopens the store and reads whether the frame is there."""
         try:
             self._store.reopen()
-            head = self._store.heads().get(self._writer)
+            head = self._store.head(self._writer)
         except Exception as unreachable:  # noqa: BLE001 - whatever it is, the outcome is unknown
             self._note(unreachable, unknown=True)
             return None

@@ -180,7 +180,7 @@ class EventLog:
         acceptor = Acceptor(
             self.read_model, self.writer, self._now, committer.wake, tick=self._tick
         )
-        committer.attach(acceptor, self.store.heads().get(self.writer))
+        committer.attach(acceptor, self.store.head(self.writer))
         return acceptor, committer
 
     @property

@@ -79,7 +79,7 @@ def end_abandoned(store: Store, writer: str, model: ReadModel) -> None:
     fingerprints = tuple(lifecycle.fingerprint for lifecycle in model.lifecycles.values())
     committer = Committer(store, writer, fingerprints)
     acceptor = Acceptor(model, writer, lambda: at, committer.wake, max_pending=10 * len(left) + 10)
-    committer.attach(acceptor, store.heads().get(writer))
+    committer.attach(acceptor, store.head(writer))
     try:
         # Nodes last: whether a connection was cut by a crash or a shutdown is read from the node.
         for record in sorted(left, key=lambda record: record.lifecycle == "node"):

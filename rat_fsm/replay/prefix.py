@@ -6,14 +6,13 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import msgspec
 
 from rat_fsm.codec import decode
 from rat_fsm.events import Position, to_micros
 from rat_fsm.projections.model import ReadModel
 from rat_fsm.replay.folding import rows_until
 from rat_fsm.replay.rows import events_of
-from rat_fsm.replay.sources import check_within, mentioning
+from rat_fsm.replay.sources import check_within, naming
 from rat_fsm.stores.port import last_frame
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ class Prefix:
         """The events of one stream in the frames after a position."""
         model = ReadModel(lifecycles)
         writer, _, _ = stream.born.rpartition(":")
-        found = mentioning(self.store, msgspec.json.encode(stream.id), after)
+        found = naming(self.store, stream.id, after)
         for stored in takewhile(lambda stored: stored.position <= self.last, found):
             if stored.frame.writer == writer:
                 decoded = decode(stored, model)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from rat_fsm.codec import decode
 from rat_fsm.replay.picking import pick
-from rat_fsm.replay.sources import mentioning, new_model
+from rat_fsm.replay.sources import naming, new_model
 from rat_fsm.replay.tables import STARTED, Tables, started_in
 
 if TYPE_CHECKING:
@@ -30,7 +28,7 @@ class Scan:
     ) -> Iterator[tuple[tuple[str, ...], Recorded]]:
         """The events of every stream with an id, and the fingerprints each was written under."""
         model = new_model(lifecycles)
-        for stored in mentioning(self._store, msgspec.json.encode(stream_id)):
+        for stored in naming(self._store, stream_id):
             for recorded in pick(decode(stored, model), stream_id):
                 yield stored.frame.fingerprints, recorded
 
@@ -42,7 +40,7 @@ class Scan:
     def policy(self, writer: str, born: int) -> Mapping[str, Any]:
         """The policy that the run in which something was born recorded."""
         policy: Mapping[str, Any] = {}
-        for stored in mentioning(self._store, STARTED):
+        for stored in naming(self._store, STARTED):
             if stored.frame.writer == writer:
                 for seq, started in started_in(decode(stored, new_model())):
                     policy = started.policy if seq <= born else policy

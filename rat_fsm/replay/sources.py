@@ -14,7 +14,7 @@ from rat_fsm.lifecycles import CONNECTION, NODE
 from rat_fsm.log.eventlog import EventLog
 from rat_fsm.projections.model import ReadModel
 from rat_fsm.stores import open_store
-from rat_fsm.stores.port import Store, SupportsMentions
+from rat_fsm.stores.port import Store, SupportsNames, frames_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -84,11 +84,14 @@ def frame_at(store: Store, position: int) -> StoredFrame | None:
     return stored if stored is not None and stored.position == position else None
 
 
-def mentioning(store: Store, needle: bytes, after: int = 0) -> Iterator[StoredFrame]:
-    """The frames whose body contains some bytes, found by the store itself where it can."""
-    if isinstance(store, SupportsMentions):
-        return store.mentioning(needle, after)
-    return (stored for stored in store.read(after) if needle in stored.frame.body)
+def naming(store: Store, name: str, after: int = 0) -> Iterator[StoredFrame]:
+    """The frames that name a stream or an event so, found by the store itself where it can.
+
+    Others may be among them.
+    """
+    if isinstance(store, SupportsNames):
+        return store.naming(name, after)
+    return frames_with(name, store.read(after))
 
 
 def check_moment(moment: Any, name: str = "until") -> None:

@@ -12,7 +12,7 @@ from rat_fsm.codec import decode
 from rat_fsm.events import Started
 from rat_fsm.lifecycles import CONNECTION, NODE
 from rat_fsm.projections.definitions import UNDEFINED, Table, read_table, tables_of
-from rat_fsm.replay.sources import mentioning, new_model
+from rat_fsm.replay.sources import naming, new_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rat_fsm.codec import Decoded
     from rat_fsm.stores.port import Store
 
-STARTED: Final = b'"node.started"'  # is in the body of every frame in which a run begins
+STARTED: Final = "node.started"
 
 
 class Tables:
@@ -58,7 +58,7 @@ class Tables:
         """
         if self._known.keys() >= wanted:
             return
-        for stored in mentioning(self._store, STARTED, self._searched):
+        for stored in naming(self._store, STARTED, self._searched):
             self._searched = stored.position
             for _, started in started_in(decode(stored, new_model())):
                 for fingerprint, table in tables_of(started).items():

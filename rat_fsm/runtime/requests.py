@@ -138,7 +138,7 @@ class _Follower:
 
     def _read(self, store: Store) -> None:
         if self._seen is None:
-            head = store.heads().get(OPERATOR)
+            head = store.head(OPERATOR)
             self._seen = 0 if head is None else head.position
             return
         try:

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from rat_fsm.errors import HistoryEvicted, LogClosed, WriterBusy, WriterFenced
-from rat_fsm.stores.port import GENESIS, Frame, Snapshot, StoredFrame
+from rat_fsm.stores.port import GENESIS, Frame, Snapshot, StoredFrame, frames_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +24,7 @@ class MemoryStore:
 
     url = "memory:"
     writable = True
+    guarantee = "nothing outlives the process"
 
     def __init__(self, max_events: int = MAX_EVENTS) -> None:
         self._max_events = max_events
@@ -68,9 +69,14 @@ class MemoryStore:
             frames = list(islice(self._frames, max(0, after + 1 - first), None))
         return (f for f in frames if writer is None or f.frame.writer == writer)
 
-    def mentioning(self, needle: bytes, after: int = 0) -> Iterator[StoredFrame]:
-        """The frames after a position whose body contains some bytes."""
-        return (stored for stored in self.read(after) if needle in stored.frame.body)
+    def naming(self, name: str, after: int = 0) -> Iterator[StoredFrame]:
+        """The frames after a position that hold a name as a JSON string; see the port."""
+        return frames_with(name, self.read(after))
+
+    def head(self, writer: str) -> StoredFrame | None:
+        """The last frame of one writer."""
+        with self._changed:
+            return self._heads.get(writer)
 
     def heads(self) -> dict[str, StoredFrame]:
         """The last frame of every writer."""

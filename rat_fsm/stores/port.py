@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import attrs
+import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 GENESIS: bytes = bytes(32)
 
@@ -77,6 +78,24 @@ class Snapshot:
     head: bytes | None = None
 
 
+@attrs.frozen
+class Slot:
+    """What a store with leases knows of a writer's slot.
+
+    Attributes:
+        writer: its name.
+        epoch: how often it has been taken.
+        held: whether somebody's lease on it runs now.
+        seen: when its holder renewed it last, microseconds since the epoch; None where the store
+            does not say.
+    """
+
+    writer: str
+    epoch: int
+    held: bool
+    seen: int | None = None
+
+
 @runtime_checkable
 class Store(Protocol):
     """Where frames are kept. Every method may be called from any thread."""
@@ -98,7 +117,7 @@ class Store(Protocol):
         Raises:
             WriterFenced: ``frame.prev`` is not the hash of the writer's last frame, or
                 ``frame.first`` does not follow its last event.
-            OSError: it could not be stored, or nobody knows: call `reopen`, then look at `heads`.
+            OSError: it could not be stored, or nobody knows: call `reopen`, then look at `head`.
         """
 
     def read(self, after: int = 0, writer: str | None = None) -> Iterator[StoredFrame]:
@@ -115,6 +134,9 @@ class Store(Protocol):
 
     def heads(self) -> dict[str, StoredFrame]:
         """The last frame of every writer that ever wrote here."""
+
+    def head(self, writer: str) -> StoredFrame | None:
+        """The last frame of one writer, None where it never wrote here."""
 
     def wait(self, after: int, timeout: float) -> bool:
         """Blocks until there is a frame after a position, at most ``timeout`` seconds.
@@ -158,13 +180,42 @@ class SupportsSnapshots(Protocol):
 
 
 @runtime_checkable
-class SupportsMentions(Protocol):
-    """A store that finds the frames whose body contains some bytes."""
+class SupportsNames(Protocol):
+    """A store that finds the frames in which a stream or an event has some name."""
 
-    def mentioning(self, needle: bytes, after: int = 0) -> Iterator[StoredFrame]:
-        """The frames after a position whose body contains ``needle``, in order."""
+    def naming(self, name: str, after: int = 0) -> Iterator[StoredFrame]:
+        """The frames after a position that name a stream's id or an event's tag, in order.
+
+        Others may be among them: who asks looks again.
+        """
+
+
+@runtime_checkable
+class SupportsSlots(Protocol):
+    """A store that leases its slots: a holder that was paused for long may have lost its own.
+
+    `Store.append` raises `WriterFenced` then.
+    """
+
+    def slots(self) -> dict[str, Slot]:
+        """Every slot that was ever taken, by writer."""
+
+
+@runtime_checkable
+class SupportsGuarantee(Protocol):
+    """A store that says what its acknowledgement of a frame is worth where it runs."""
+
+    @property
+    def guarantee(self) -> str:
+        """One line, such as ``synced to the disk of one server``."""
 
 
 def last_frame(store: Store) -> int:
     """The position of the last frame, 0 where there is none."""
     return max((head.position for head in store.heads().values()), default=0)
+
+
+def frames_with(name: str, frames: Iterable[StoredFrame]) -> Iterator[StoredFrame]:
+    """Those frames whose body has a name in it as a JSON string."""
+    needle = msgspec.json.encode(name)
+    return (stored for stored in frames if needle in stored.frame.body)

@@ -20,7 +20,7 @@ from urllib.parse import quote
 import msgspec
 
 from rat_fsm.errors import DamagedFrame, LogClosed, StoreUnreadable, WriterBusy, WriterFenced
-from rat_fsm.stores.port import Frame, Snapshot, StoredFrame
+from rat_fsm.stores.port import Frame, Snapshot, StoredFrame, frames_with
 from rat_fsm.stores.sqlite_file import (
     Reader,
     check_ours,
@@ -60,6 +60,8 @@ WHERE ? = coalesce((SELECT hash FROM frames WHERE writer = ? ORDER BY first DESC
 
 class SqliteStore:
     """Frames in one SQLite file. See `rat_fsm.stores.port.Store` for what the methods promise."""
+
+    guarantee = "synced to the disk of this machine"
 
     def __init__(self, path: str, *, writable: bool = False) -> None:
         self.path = Path(path)
@@ -131,12 +133,13 @@ class SqliteStore:
         cursor = connection.execute(_INSERT, _values(frame))
         if cursor.rowcount == 1:
             return int(cursor.lastrowid or 0)
-        head = self._head(frame.writer)
+        head = self.head(frame.writer)
         if head is not None and head.frame.hash == frame.hash:
             return head.position
         raise WriterFenced(f"the frame does not continue the chain of {frame.writer}")
 
-    def _head(self, writer: str) -> StoredFrame | None:
+    def head(self, writer: str) -> StoredFrame | None:
+        """The last frame of one writer."""
         rows = self._query(_HEAD, writer)
         return _stored(rows[0]) if rows else None
 
@@ -157,12 +160,12 @@ class SqliteStore:
         where, values = ("", ()) if writer is None else ("AND writer = ?", (writer,))
         return self._select(where, values, after)
 
-    def mentioning(self, needle: bytes, after: int = 0) -> Iterator[StoredFrame]:
-        """The frames after a position whose body contains some bytes.
+    def naming(self, name: str, after: int = 0) -> Iterator[StoredFrame]:
+        """The frames after a position that hold a name as a JSON string.
 
         Looked for here and not in SQL, whose ``instr`` over blobs took three times as long.
         """
-        return (stored for stored in self.read(after) if needle in stored.frame.body)
+        return frames_with(name, self.read(after))
 
     def _select(self, where: str, values: tuple[Any, ...], after: int) -> Iterator[StoredFrame]:
         sql, size = _BATCH.format(where=where), 1  # who wants one frame need not wait for others
@@ -174,7 +177,7 @@ class SqliteStore:
     def heads(self) -> dict[str, StoredFrame]:
         """The last frame of every writer."""
         names = self._query("SELECT DISTINCT writer FROM frames")
-        found = [self._head(name) for (name,) in names]
+        found = [self.head(name) for (name,) in names]
         return {stored.frame.writer: stored for stored in found if stored is not None}
 
     def wait(self, after: int, timeout: float) -> bool:

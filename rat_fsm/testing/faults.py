@@ -144,6 +144,10 @@ class FaultyStore:
         """What the real store says."""
         return self.real.heads()
 
+    def head(self, writer: str) -> StoredFrame | None:
+        """What the real store says."""
+        return self.real.head(writer)
+
     def wait(self, after: int, timeout: float) -> bool:
         """As the real store does."""
         return self.real.wait(after, timeout)

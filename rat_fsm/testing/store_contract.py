@@ -8,6 +8,7 @@ in examples, and the last test compares any store with it under random operation
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -22,23 +23,34 @@ from rat_fsm.stores.port import (
     Snapshot,
     Store,
     StoredFrame,
-    SupportsMentions,
+    SupportsNames,
     SupportsSnapshots,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 PATIENCE: Final = 10.0
+NAMES: Final = ("ü", "two", "ü three", "%", "Ü", "ü", '"quoted\\', "_", "%')")
 WRITERS: Final = ("w0", "w1", "ä writer/with: odd characters")
 
 
 def make_frame(
-    writer: str = "w0", before: Frame | None = None, *, count: int = 1, text: str = "x"
+    writer: str = "w0",
+    before: Frame | None = None,
+    *,
+    count: int = 1,
+    text: str = "x",
+    streams: Sequence[str] = (),
 ) -> Frame:
-    """A sound frame that continues a writer's chain; ``text`` makes it differ from others."""
-    body = f'{{"types":[],"streams":[],"events":[],"text":"{text}"}}'.encode()
+    """A sound frame that continues a writer's chain; ``text`` makes it differ from others.
+
+    It names ``streams``, but holds no events whatever its ``count``: a store need not look.
+    """
+    named = json.dumps([["test", name, 1, 0] for name in streams], ensure_ascii=False)
+    types = '["test.happened",1,[]]' if streams else ""
+    body = f'{{"types":[{types}],"streams":{named},"events":[],"text":"{text}"}}'.encode()
     frame = Frame(
         writer=writer,
         first=1 if before is None else before.first + before.count,
@@ -52,6 +64,12 @@ def make_frame(
         hash=b"",
     )
     return attrs.evolve(frame, hash=hash_of(frame))
+
+
+def named(name: str, frame: Frame) -> bool:
+    """Whether a frame of `make_frame` names a stream or an event so."""
+    body = json.loads(frame.body)
+    return name in {tag for tag, *_ in body["types"]} | {stream[1] for stream in body["streams"]}
 
 
 def make_chain(writer: str, length: int, *, count: int = 1) -> list[Frame]:
@@ -89,7 +107,7 @@ class StoreContract:
     ``tmp_path`` is pytest's directory for this test. ``reopen_store``, which may be left out,
     answers with another handle on the log of a store that was closed; ``second_store``, which
     may be left out as well, with one on the log of a store that is still open, as another
-    process would have it. Snapshots and mentions are tested where the store has the methods.
+    process would have it. Snapshots and names are tested where the store has the methods.
     Run it with pytest; ``pytest.register_assert_rewrite("rat_fsm.testing.store_contract")``
     before the import makes it say more about a failure.
     """
@@ -174,10 +192,9 @@ class StoreContract:
         first, second = make_chain("w0", 3), make_chain("w1", 1)
         for frame in (first[0], second[0], first[1], first[2]):
             store.append(frame)
-        assert store.heads() == {
-            "w0": StoredFrame(4, first[2]),
-            "w1": StoredFrame(2, second[0]),
-        }
+        heads = {"w0": StoredFrame(4, first[2]), "w1": StoredFrame(2, second[0])}
+        assert store.heads() == heads
+        assert [store.head(writer) for writer in ("w0", "w1", "w2")] == [*heads.values(), None]
         store.close()
 
     def test_the_same_frame_again_is_stored_once(self, tmp_path: Path) -> None:
@@ -360,19 +377,25 @@ class StoreContract:
         assert loaded == [new, None, other]
         store.close()
 
-    def test_frames_that_mention_something_are_found(self, tmp_path: Path) -> None:
-        """The frames whose body contains the bytes, in order, after a position."""
+    def test_frames_that_name_something_are_found(self, tmp_path: Path) -> None:
+        """No frame after a position that names a stream or an event so is left out."""
         store = self.make_store(tmp_path)
-        if not isinstance(store, SupportsMentions):
-            self.skip("it finds no mentions")
+        if not isinstance(store, SupportsNames):
+            self.skip("it finds no names")
         chain: list[Frame] = []
-        for text in ("ü one", "two", "ü three", "%", "Ü", "ü"):
-            chain.append(make_frame("w0", chain[-1] if chain else None, text=text))
+        for number, name in enumerate(NAMES):
+            before = chain[-1] if chain else None
+            chain.append(make_frame("w0", before, streams=(name, f"other {number}")))
             store.append(chain[-1])
-        found = [stored.position for stored in store.mentioning("ü".encode())]
-        later = [stored.position for stored in store.mentioning("ü".encode(), 1)]
-        literal = list(store.mentioning(b'"%"'))
-        assert (found, later, literal) == ([1, 3, 6], [3, 6], [StoredFrame(4, chain[3])])
+        for name in {*NAMES, "other 3", "test.happened", "nobody"}:
+            wanted = [n for n, frame in enumerate(chain, 1) if named(name, frame)]
+            for after in (0, 2, len(chain)):
+                found = [stored.position for stored in store.naming(name, after)]
+                assert found == sorted(found)
+                assert [n for n in wanted if n > after] == [n for n in found if n in wanted]
+                assert all(n > after for n in found)
+        again = [stored for stored in store.naming(NAMES[0]) if stored.position in {1, 6}]
+        assert again == [StoredFrame(1, chain[0]), StoredFrame(6, chain[5])]
         store.close()
 
     def test_a_bounded_store_says_what_it_dropped(self, tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from rat_fsm.events import (
 from rat_fsm.lifecycles import CONNECTION
 from rat_fsm.log import EventLog
 from rat_fsm.replay.cache import Cache
-from rat_fsm.replay.sources import mentioning, opened
-from rat_fsm.stores.port import SupportsMentions
+from rat_fsm.replay.sources import naming, opened
+from rat_fsm.stores.port import SupportsNames
 from rat_fsm.table import Lifecycle
 from tests.cli.logs import ESCAPED, HOSTILE, Writer, a_life, change, plain, run, write
 
@@ -349,7 +349,5 @@ class JustReading:
 def test_a_store_that_finds_nothing_itself(path: Path) -> None:
     """Where a store cannot search, its frames are searched."""
     with opened(str(path)) as store:
-        assert isinstance(store, SupportsMentions)
-        assert list(mentioning(cast("Store", JustReading(store)), b'"c10"')) == list(
-            store.mentioning(b'"c10"')
-        )
+        assert isinstance(store, SupportsNames)
+        assert list(naming(cast("Store", JustReading(store)), "c10")) == list(store.naming("c10"))

@@ -6,7 +6,7 @@ from rat_fsm.codec import definitions
 from rat_fsm.events import Started
 from rat_fsm.lifecycles import CONNECTION
 from rat_fsm.projections.definitions import UNDEFINED
-from rat_fsm.replay.sources import mentioning
+from rat_fsm.replay.sources import naming
 from rat_fsm.replay.tables import STARTED, Tables
 from rat_fsm.table import fingerprint_of
 from tests.histories import Recorder
@@ -35,7 +35,7 @@ def test_a_run_is_found_while_the_log_is_written() -> None:
     started = Started([*definitions({"order": ORDER}), {"name": "order"}, {"edges": 7}], {})
     store_of([recorder.record("node", "n1", started)], store=store)
     assert tables.of((ORDER.fingerprint,), "order").initial == "new"
-    assert len(list(mentioning(store, STARTED))) == 1
+    assert len(list(naming(store, STARTED))) == 1
 
 
 def test_the_first_of_two_counts() -> None:
