@@ -289,6 +289,25 @@ def abandon_connection(stream: ConnectionView, model: ModelView, at: int) -> Eve
     return _close(Close(reason, ended_by, at), stream, model)
 
 
+def resume_connection(stream: Any) -> Events:
+    """Begins a connection again that goes on under another writer, and its retry count with it.
+
+    One that was closing is active again: who was closing it will end it.
+    """
+    born = f"{stream.writer}:{stream.born}"
+    registered = Registered(stream.remote_addr, stream.kind, stream.metadata or {}, born)
+    activated = (Activated(stream.route),) if stream.activated else ()
+    return (registered, *activated, *_retries_of(stream))
+
+
+def _retries_of(stream: Any) -> Events:
+    if not stream.retries:
+        return ()
+    delay = stream.delay or 0.0
+    scheduled = RetryScheduled(stream.retries, delay, None, delay, "unknown_error")
+    return (scheduled,) if stream.state == "retrying" else (scheduled, Recovered(stream.retries))
+
+
 def abandon_node(_stream: object, _model: ModelView, _at: int) -> Events:
     """Ends the run of a writer that died."""
     return (Stopped({"clean": False}),)

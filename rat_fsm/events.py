@@ -31,11 +31,16 @@ def to_micros(moment: datetime.datetime) -> int:
 
 @attrs.frozen
 class Registered:
-    """A client was let in; ``kind`` says what it is, such as sse, websocket, chunked or llm."""
+    """A client was let in; ``kind`` says what it is, such as sse, websocket, chunked or llm.
+
+    ``continues`` is where the stream began (writer:seq) whose connection this is, of a writer
+    that lost its slot while the connection went on; empty for a new client.
+    """
 
     remote_addr: str
     kind: str = "stream"
     metadata: dict[str, Any] = attrs.field(factory=dict)
+    continues: str = ""
 
 
 @attrs.frozen
@@ -175,6 +180,32 @@ class CallbackFailed:
 
     connection: str
     error: str
+
+
+@attrs.frozen
+class StoreRestored:
+    """The store takes events again, after it had failed for ``seconds``, last with ``error``.
+
+    It was asked again ``retries`` times; ``spilled`` events had gone into a local file meanwhile.
+    """
+
+    error: str
+    seconds: float
+    retries: int
+    spilled: int
+
+
+@attrs.frozen
+class WriterReplaced:
+    """This run goes on with the connections of ``writer``, whose slot this process has lost.
+
+    ``set_aside`` events that nobody had stored by then are in ``file``, which is empty where no
+    file could be written: then they are lost.
+    """
+
+    writer: str
+    set_aside: int
+    file: str
 
 
 @attrs.frozen

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from rat_fsm.core import abandon_connection, abandon_node
+from rat_fsm.core import abandon_connection, abandon_node, resume_connection
 from rat_fsm.events import (
     Activated,
     ActivityRecorded,
@@ -29,7 +29,9 @@ from rat_fsm.events import (
     Stalled,
     Started,
     Stopped,
+    StoreRestored,
     Unstalled,
+    WriterReplaced,
 )
 from rat_fsm.table import Lifecycle
 
@@ -52,6 +54,7 @@ CONNECTION: Final = Lifecycle(
         [Closed, "closing", "closed"],
     ],
     abandon=abandon_connection,
+    resume=resume_connection,
     reusable_ids=True,
 )
 
@@ -65,6 +68,8 @@ NODE: Final = Lifecycle(
         [ConnectionRefused, ["starting", "serving", "draining", "forcing"], None],
         [CallbackFailed, ["starting", "serving", "draining", "forcing"], None],
         [MonitorViolated, ["starting", "serving", "draining", "forcing"], None],
+        [StoreRestored, ["starting", "serving", "draining", "forcing"], None],
+        [WriterReplaced, ["starting", "serving", "draining", "forcing"], None],
         [DrainRequested, "new", "stopped"],  # all of a run that serves nobody, and only asks
         [DrainStarted, ["starting", "serving"], "draining"],
         [DrainForced, "draining", "forcing"],

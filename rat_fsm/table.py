@@ -72,6 +72,8 @@ class Lifecycle:
         upcasters: (event class, from-version) → function ``dict -> dict``.
         abandon: ``(stream, model, at) -> events`` that end a stream whose writer has died;
             None where such a stream waits for its writer to come back.
+        resume: ``stream -> events`` that begin a stream under another writer which goes on with
+            this one, because this process has lost its slot; None where it is not gone on with.
         reusable_ids: whether an id may begin again once its stream has ended.
 
     Raises:
@@ -86,6 +88,7 @@ class Lifecycle:
     versions: Mapping[type, int] = attrs.field(factory=dict, kw_only=True)
     upcasters: Mapping[tuple[type, int], Upcaster] = attrs.field(factory=dict, kw_only=True)
     abandon: Callable[..., Iterable[Any]] | None = attrs.field(default=None, kw_only=True)
+    resume: Callable[..., Iterable[Any]] | None = attrs.field(default=None, kw_only=True)
     reusable_ids: bool = attrs.field(default=False, kw_only=True)
     events: tuple[EventType, ...] = attrs.field(init=False)
     definition: Mapping[str, Any] = attrs.field(init=False, repr=False)

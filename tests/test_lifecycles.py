@@ -23,7 +23,7 @@ Table = dict[str, tuple[str, str | None, str]]
 
 # Section 3 of the design: event → where from, where to, payload.
 CONNECTION_TABLE: Table = {
-    "Registered": ("new", "connecting", "remote_addr, kind, metadata"),
+    "Registered": ("new", "connecting", "remote_addr, kind, metadata, continues"),
     "Activated": ("connecting, retrying", "active", "route"),
     "ActivityRecorded": ("active, closing", UNCHANGED, "bytes_sent, messages_sent"),
     "ErrorRecorded": (
@@ -62,6 +62,8 @@ NODE_TABLE: Table = {
         *(ANY_BUT_STOPPED, UNCHANGED),
         "monitor, cause, lifecycle, id, born, since, by, at",
     ),
+    "StoreRestored": (ANY_BUT_STOPPED, UNCHANGED, "error, seconds, retries, spilled"),
+    "WriterReplaced": (ANY_BUT_STOPPED, UNCHANGED, "writer, set_aside, file"),
     "DrainRequested": ("new", "stopped", "actor"),
     "DrainStarted": ("starting, serving", "draining", "deadline, open, requested_by"),
     "DrainForced": ("draining", "forcing", "remaining"),

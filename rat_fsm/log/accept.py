@@ -15,9 +15,10 @@ Three things interrupt a thread inside the lock, and none may tear a fold, lose 
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import attrs
 import msgspec
@@ -62,6 +63,13 @@ ROW: Final = 32
 _encode = msgspec.json.Encoder().encode
 
 
+class Mark(NamedTuple):
+    """How far has been accepted: up to which event, after how many changes of the slot."""
+
+    generation: int
+    seq: int
+
+
 @attrs.define(eq=False)
 class Call:
     """A transaction to run: whose, what decides it, and how often it has been tried."""
@@ -91,6 +99,9 @@ class Acceptor:
         model: the live read model.
         pending: accepted rows, flat, that the committing half has not taken.
         taken: the sequence number of the last row it has taken.
+        writer: whose events these are; another one once the slot was lost.
+        generation: how often that has happened.
+        run: the id of the writer's run, None until it has begun.
         last_at: when the last event was accepted, microseconds.
         sleeping: set by the committing half when it wants ``wake`` to be called.
         refusal: why nothing is accepted any more, None while the log is open.
@@ -119,6 +130,8 @@ class Acceptor:
         """
         self.model = model
         self.writer = writer
+        self.generation = 0
+        self.run: str | None = None
         self.pending: Rows = []
         self.taken = model.cursor.get(writer, 0)
         self.last_at = model.last_at.get(writer, 0)
@@ -131,7 +144,7 @@ class Acceptor:
         self._wake = wake
         self._totals = model.totals
         # Both count items of rows, as len(pending) does.
-        self._room = WIDTH * max_pending
+        self._room = self._whole_room = WIDTH * max_pending
         self._limit = self._room - WIDTH * (END * model.totals.open + NODE_END)
         # Somebody is inside; once the lock is free: was interrupted there, leaving `_unfinished`.
         self._inside = False
@@ -239,12 +252,22 @@ class Acceptor:
                     self._serve()
         return seq
 
-    def settle(self) -> int:
-        """Runs what is queued; answers with the sequence number of the last event."""
+    @property
+    def mark(self) -> Mark:
+        """How far has been accepted; hold the lock where it must not grow meanwhile."""
+        return Mark(self.generation, self.seq)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether half the room is taken."""
+        return len(self.pending) >= self._limit // 2
+
+    def settle(self) -> Mark:
+        """Runs what is queued; answers with how far has been accepted."""
         with self.lock:
             if self._deferred or self._inside:
                 self._serve()
-            return self.seq
+            return self.mark
 
     def take(self) -> tuple[int, Rows]:
         """Hands the pending rows over: the first's sequence number, and the rows.
@@ -263,6 +286,56 @@ class Acceptor:
             if self._deferred:
                 self._serve()
         return first, rows
+
+    def succeed(
+        self, writer: str, model: ReadModel, begin: Callable[[list[Any], int], Iterable[Call]]
+    ) -> tuple[int, Rows]:
+        """Goes on as another writer, in the model that it has folded; as `take` does otherwise.
+
+        Args:
+            writer: the new writer.
+            model: what it has recorded so far; it is used up.
+            begin: the streams of the old writer, and how many events of its are left → what is
+                to be accepted first.
+
+        Returns:
+            What the old one had accepted and `take` had not taken.
+        """
+        with self.lock:
+            if self._deferred or self._inside:
+                self._serve()
+            self._inside = True
+            first, rows, mine = self.taken + 1, self.pending, self.model
+            former = mine.records(self.writer)
+            self._begin_anew(writer, model)
+            for call in begin(former, len(rows) // WIDTH):
+                self._begin_with(call)
+            mine.become(model)
+            for record in former:  # whoever still holds one finds that nothing can be done to it
+                record.state = ""
+            self.model, self._totals = mine, mine.totals
+            self._room, self._inside = self._whole_room, False
+            self._limit = self._room - WIDTH * (END * self._totals.open + NODE_END)
+            if self._deferred:
+                self._serve()
+        return first, rows
+
+    def _begin_anew(self, writer: str, model: ReadModel) -> None:
+        self.model, self.writer, self.pending, self.run = model, writer, [], None
+        self.generation += 1
+        self.taken = model.cursor.get(writer, 0)
+        self.last_at = max(self.last_at, model.last_at.get(writer, 0))
+        self._totals, self._room = model.totals, sys.maxsize
+
+    def _begin_with(self, call: Call) -> None:
+        try:
+            self._unfinished = self._prepare(call)
+        except RatFsmError as problem:
+            self.refused.append(problem)
+            return
+        self._finish()
+        if call.lifecycle.name == "node":
+            self.run = call.stream_id
 
     def _defer(self, call: Call) -> None:
         """Queues a call that came from inside; the committing half sees that it is not left."""

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from rat_fsm.codec import definitions
@@ -28,20 +29,23 @@ from rat_fsm.errors import (
 from rat_fsm.events import Serving, Started, Stopped
 from rat_fsm.lifecycles import CONNECTION, NODE
 from rat_fsm.log import process
-from rat_fsm.log.accept import Acceptor
+from rat_fsm.log.accept import Acceptor, Mark
 from rat_fsm.log.commit import Committer, Waiter
 from rat_fsm.log.health import Health
 from rat_fsm.log.ids import check_id
 from rat_fsm.log.recover import end_abandoned, fold_writer, recover_free_slots
 from rat_fsm.log.snapshots import save_snapshot
+from rat_fsm.log.spilling import Spill, deliver_left
 from rat_fsm.log.subscription import Subscription, read_recorded
+from rat_fsm.log.succession import Succession, set_aside
 from rat_fsm.projections.model import ReadModel
 from rat_fsm.stores import open_store
 from rat_fsm.stores.memory import MemoryStore
+from rat_fsm.stores.port import SupportsSlots
+from rat_fsm.stores.spill import open_spill
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
     from types import TracebackType
 
     from rat_fsm.events import Position, Recorded
@@ -85,12 +89,10 @@ class EventLog:
     connections are ended with ``ended_by="crash"``.
 
     Attributes:
-        writer: the slot it writes under, such as ``w0``.
         store: where the frames are.
         clock: where times come from; None is the system's.
         durability: memory, batched or committed.
         read_model: the live read model; equal to ``replay(log)`` once flushed.
-        node_id: the id of this run's NODE stream, None until `begin`.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class EventLog:
         clock: Timekeeper | None = None,
         writer: str | None = None,
         durability: str = "batched",
+        spill: str | Path | None = None,
     ) -> None:
         if durability not in _LEVELS:
             raise InvalidArgument(f"durability is {durability!r}; use one of {', '.join(_LEVELS)}")
@@ -113,20 +116,26 @@ class EventLog:
         # A thousand nanoseconds a microsecond, divided there: the hot path does without a call.
         self._now, self._tick = (time.time_ns, 1000) if clock is None else (clock.now, 1)
         self.durability = "memory" if isinstance(self.store, MemoryStore) else durability
-        self.node_id: str | None = None
         self._lifecycles = {lifecycle.name: lifecycle for lifecycle in (*lifecycles, NODE)}
-        self.writer = self.store.claim(writer)
+        self._succession = self._may_succeed(writer, spill)
+        self._spill = None if spill is None else self._open_spill(Path(spill))
         try:
-            self.read_model = self._recover()
+            claimed = self.store.claim(writer)
+            try:
+                self.read_model = self._recover(claimed)
+            except BaseException:
+                self.store.release(claimed)
+                raise
         except BaseException:
-            self.store.release(self.writer)
+            if self._spill is not None:
+                self._spill.file.close()
             raise
         self._closed = self._begun = False
         self._report: Mapping[str, Any] = {}
         self._closing = threading.RLock()
         self._sources: tuple[weakref.ref[ActivitySource], ...] = ()
         self._projections: tuple[LiveProjection[Any], ...] = ()
-        self._acceptor, self._committer = self._halves()
+        self._acceptor, self._committer = self._halves(claimed)
         # Bound once: this is the hot path, and a method of our own would double its cost.
         self.record_activity = self._acceptor.record_activity
         self._finalizer = weakref.finalize(self, self._committer.retire)
@@ -142,6 +151,7 @@ class EventLog:
         clock: Timekeeper | None = None,
         writer: str | None = None,
         durability: str = "batched",
+        spill: str | Path | None = None,
     ) -> EventLog:
         """Opens the log at a URL for writing, creating it where there is none.
 
@@ -151,6 +161,9 @@ class EventLog:
             clock: where times come from; the system's by default.
             writer: the slot to write under; the lowest free of w0, w1 … by default.
             durability: batched or committed, see the class.
+            spill: a local file for what the store does not take while it is away, beyond what
+                memory holds; what a process left there is delivered when the next one opens it.
+                Several processes may name the same: each takes a file of its own beside it.
 
         Raises:
             InvalidArgument: an unknown scheme or level.
@@ -162,26 +175,64 @@ class EventLog:
         store = open_store(url, writable=True)
         try:
             return cls(
-                store, lifecycles=lifecycles, clock=clock, writer=writer, durability=durability
+                store,
+                lifecycles=lifecycles,
+                clock=clock,
+                writer=writer,
+                durability=durability,
+                spill=spill,
             )
         except BaseException:
             store.close()
             raise
 
-    def _recover(self) -> ReadModel:
-        recover_free_slots(self.store, self.writer, self._lifecycles)
-        model = fold_writer(self.store, self.writer, self._lifecycles)
-        end_abandoned(self.store, self.writer, model)
+    def _may_succeed(self, writer: str | None, spill: str | Path | None) -> Succession | None:
+        """How it goes on after it has lost its slot, which only a lease lets happen."""
+        if not isinstance(self.store, SupportsSlots):
+            return None
+        file = None if spill is None else Path(spill)
+        return Succession(self._lifecycles, moves=writer is None, spill=file)
+
+    def _open_spill(self, path: Path) -> Spill:
+        """Opens the spill file and delivers what another process has left in it."""
+        file = open_spill(path)
+        try:
+            left = deliver_left(self.store, file)
+            if left:
+                set_aside(file, left)
+        except BaseException:
+            file.close()
+            raise
+        return Spill(file)
+
+    def _recover(self, writer: str) -> ReadModel:
+        recover_free_slots(self.store, writer, self._lifecycles)
+        model = fold_writer(self.store, writer, self._lifecycles)
+        end_abandoned(self.store, writer, model)
         return model
 
-    def _halves(self) -> tuple[Acceptor, Committer]:
+    def _halves(self, writer: str) -> tuple[Acceptor, Committer]:
         fingerprints = tuple(lc.fingerprint for lc in self._lifecycles.values())
-        committer = Committer(self.store, self.writer, fingerprints)
-        acceptor = Acceptor(
-            self.read_model, self.writer, self._now, committer.wake, tick=self._tick
+        committer = Committer(
+            self.store,
+            writer,
+            fingerprints,
+            spill=self._spill,
+            succession=self._succession,
         )
-        committer.attach(acceptor, self.store.head(self.writer))
+        acceptor = Acceptor(self.read_model, writer, self._now, committer.wake, tick=self._tick)
+        committer.attach(acceptor, self.store.head(writer))
         return acceptor, committer
+
+    @property
+    def writer(self) -> str:
+        """The slot it writes under, such as ``w0``; another one once that was lost."""
+        return self._acceptor.writer
+
+    @property
+    def node_id(self) -> str | None:
+        """The id of this run's NODE stream, None until `begin`."""
+        return self._acceptor.run
 
     @property
     def url(self) -> str:
@@ -228,21 +279,18 @@ class EventLog:
     ) -> None:
         """Starts a run; where starting one was interrupted after all, takes that one."""
         if self._run() is None:
-            events = (
-                Started(
-                    definitions(self._lifecycles),
-                    _versions(),
-                    dict(limits or {}),
-                    dict(policy or {}),
-                ),
-                Serving(),
+            started = Started(
+                definitions(self._lifecycles), _versions(), dict(limits or {}), dict(policy or {})
             )
+            events = (started, Serving())
+            if self._succession is not None:
+                self._succession.started = started
             self._acceptor.transact(
                 NODE,
                 f"{self.writer}:{self._acceptor.seq + 1}",
                 lambda _stream, _model: events if self._run() is None else (),
             )
-        self.node_id = self._run()
+        self._acceptor.run = self._run()
 
     def _run(self) -> str | None:
         """The id of this writer's run that has not stopped."""
@@ -365,18 +413,25 @@ class EventLog:
             IllegalEvent: the table has no way for an event from the stream's state.
             LogUnavailable: see `transact` and `flush`.
         """
-        seq = self._append(stream, events, expected_version)
-        if self.durability == "committed" and seq is not None and self._may_wait():
-            self._committer.flush(seq, None)
-        return seq
+        mark = self._append(stream, events, expected_version)
+        if mark is None:
+            return None
+        if self.durability == "committed" and self._may_wait():
+            self._committer.flush(mark, None)
+        return mark.seq
 
     def _may_wait(self) -> bool:
         return not self.inside and not _in_event_loop()
 
     def _append(
         self, stream: tuple[str | Lifecycle, str], events: tuple[Any, ...], expected: int | None
-    ) -> int | None:
+    ) -> Mark | None:
+        """Appends; answers with how far all must be durable, None where it was queued."""
+        generation = 0
+
         def decide(record: Any, _model: ReadModel) -> tuple[Any, ...]:
+            nonlocal generation
+            generation = self._acceptor.generation
             if expected is not None and record.version != expected:
                 name = f"{record.lifecycle}/{record.id}"
                 raise WrongExpectedVersion(name, expected, record.version)
@@ -386,7 +441,8 @@ class EventLog:
             lifecycle, stream_id = stream
         except (TypeError, ValueError):
             raise InvalidArgumentType(f"a stream is (lifecycle, id), not {stream!r}") from None
-        return self.transact(lifecycle, stream_id, decide)
+        seq = self.transact(lifecycle, stream_id, decide)
+        return None if seq is None else Mark(generation, seq)
 
     async def append_async(
         self,
@@ -408,9 +464,8 @@ class EventLog:
 
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Position] = loop.create_future()
-        seq = self._append(stream, events, expected_version)
         waiter = Waiter(
-            self._acceptor.seq if seq is None else seq,
+            self._append(stream, events, expected_version) or self._acceptor.mark,
             lambda answer: _call_soon(loop, _resolve, done, answer),
             patient=True,
         )
@@ -517,12 +572,15 @@ class EventLog:
         error = progress.error
         return Health(
             status=self._status(),
-            pending=pending - progress.durable,
+            pending=max(0, pending - progress.durable),
             window=max(0, self._now() // self._tick - oldest) / 1_000_000 if oldest else 0.0,
             durability=self.durability,
             last_error=None if error is None else str(error),
             outcome_unknown=progress.unknown,
             retries=progress.retries,
+            spilled=0 if self._spill is None else self._spill.events,
+            set_aside=0 if self._succession is None else self._succession.set_aside,
+            guarantee=getattr(self.store, "guarantee", ""),
         )
 
     def _status(self) -> str:
@@ -570,8 +628,8 @@ class EventLog:
             finally:
                 self._let_go(timeout)
 
-    def _stop_run(self, report: Mapping[str, Any] | None) -> int:
-        """Accepts the end of the run and nothing after it; answers with its sequence number."""
+    def _stop_run(self, report: Mapping[str, Any] | None) -> Mark:
+        """Accepts the end of the run and nothing after it; answers with how far that is."""
         with self._acceptor.lock:
             try:
                 if self._begun:
@@ -603,6 +661,8 @@ class EventLog:
         finally:
             self.store.release(self.writer)
             self.store.close()
+            if self._spill is not None:
+                self._spill.file.close()
 
     def _close_projections(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout

@@ -18,6 +18,11 @@ class Health:
         last_error: what the store said last while it failed, None while it works.
         outcome_unknown: whether a commit failed and the store could not be asked since.
         retries: how often the store has been tried again since the log was opened.
+        spilled: how many of the pending events are in the spill file.
+        set_aside: how many events this log could not store because its slot was lost; the log
+            records in which file they are.
+        guarantee: what an acknowledgement of the store means where it runs, empty where it does
+            not say.
     """
 
     status: str
@@ -27,6 +32,9 @@ class Health:
     last_error: str | None
     outcome_unknown: bool
     retries: int
+    spilled: int = 0
+    set_aside: int = 0
+    guarantee: str = ""
 
     @property
     def ready(self) -> bool:

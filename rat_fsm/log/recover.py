@@ -84,7 +84,7 @@ def end_abandoned(store: Store, writer: str, model: ReadModel) -> None:
         # Nodes last: whether a connection was cut by a crash or a shutdown is read from the node.
         for record in sorted(left, key=lambda record: record.lifecycle == "node"):
             _end(acceptor, record, at)
-        committer.flush(acceptor.seq, RECOVERY_TIMEOUT)
+        committer.flush(acceptor.mark, RECOVERY_TIMEOUT)
         model.cursor[writer] = acceptor.seq
     finally:
         committer.stop()

@@ -96,15 +96,18 @@ def _registered(totals: Totals, record: ConnectionRecord, at: int, event: Regist
     totals.open += 1
     if totals.open > totals.peak:  # noqa: PLR1730 - max() is a call, see StreamRecord
         totals.peak = totals.open
+    if event.continues:
+        totals.continued += 1
     record.remote_addr = event.remote_addr
     record.kind = event.kind
     record.metadata = event.metadata or None
+    record.continues = event.continues
     record.created_at = at
     record.last_activity = at
 
 
 def _activated(totals: Totals, record: ConnectionRecord, at: int, event: Activated) -> None:
-    if not record.activated:
+    if not record.activated and not record.continues:
         totals.activations += 1
         totals.response_time += at - record.created_at
     record.route = event.route

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rat_fsm.events import Recorded
     from rat_fsm.table import EventType, Lifecycle
 
-FOLD_VERSION: Final = 2
+FOLD_VERSION: Final = 3
 # By lifecycle: a user's own may use the same event classes and has other records.
 _FOLDS: Final[Mapping[str, Folds]] = {
     "connection": {**CONNECTION_FOLDS, **RETRY_FOLDS, **OBSERVED_FOLDS},
@@ -256,6 +256,19 @@ class ReadModel:
             self.fold(record, kind, recorded.seq, recorded.micros, recorded.event)
         self.cursor[recorded.writer] = recorded.seq
         self.last_at[recorded.writer] = recorded.micros
+
+    def become(self, other: ReadModel) -> None:
+        """Takes over what another model of the same lifecycles has folded, which is used up.
+
+        Whoever holds this one, or its `ids`, sees the other's streams from now on.
+        """
+        self.totals.load(other.totals.dump())
+        self.cursor, self.last_at = other.cursor, other.last_at
+        self._streams, self._node = other._streams, other._node
+        for name, ids in self._ids.items():
+            ids.update(other.ids(name))
+            for gone in ids.keys() - other.ids(name).keys():
+                del ids[gone]
 
     def dump(self) -> dict[str, Any]:
         """Everything it knows, as plain JSON values, for a snapshot."""

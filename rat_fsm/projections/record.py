@@ -44,12 +44,13 @@ class ConnectionRecord(StreamRecord):
     """Where one connection stands; times in microseconds, ``delay`` in seconds.
 
     ``activated`` says whether its handshake was ever done; ``reason`` is why it is closing, None
-    before.
+    before; ``continues`` is where the stream began that it goes on with, empty for most.
     """
 
     __slots__ = (
         "activated",
         "bytes_sent",
+        "continues",
         "created_at",
         "delay",
         "errors",
@@ -72,6 +73,7 @@ class ConnectionRecord(StreamRecord):
         self.route = ""
         self.activated = False
         self.metadata: dict[str, Any] | None = None
+        self.continues = ""
         self.created_at = 0
         self.last_activity = 0
         self.bytes_sent = 0

@@ -13,6 +13,7 @@ MAX_REASONS: Final = 64
 class Totals:
     """Counters since the start of the log, closed connections included.
 
+    ``continued`` of those that were registered had been registered before, under another writer;
     ``stalled`` connections are open and their clients take nothing; ``definitions`` are the
     lifecycles that its writers recorded, by fingerprint;
     ``response_time`` is the sum, in microseconds, from Registered to Activated.
@@ -24,6 +25,7 @@ class Totals:
         "callback_failures",
         "closed",
         "closed_by_reason",
+        "continued",
         "definitions",
         "erring",
         "errors",
@@ -44,6 +46,7 @@ class Totals:
 
     def __init__(self) -> None:
         self.registered = 0
+        self.continued = 0
         self.open = 0
         self.peak = 0
         self.closed = 0
@@ -100,6 +103,7 @@ class Stats:
         return {
             "active_connections": totals.open,
             "total_connections": totals.registered,
+            "continued_connections": totals.continued,
             "max_connections": self._model.limits.get("max_connections"),
             "peak_connections": totals.peak,
             "closed_connections": totals.closed,

@@ -200,6 +200,9 @@ class SupportsSlots(Protocol):
     def slots(self) -> dict[str, Slot]:
         """Every slot that was ever taken, by writer."""
 
+    def holds(self, writer: str) -> bool:
+        """Whether a slot that this handle claimed is still its own, as far as it knows now."""
+
 
 @runtime_checkable
 class SupportsGuarantee(Protocol):

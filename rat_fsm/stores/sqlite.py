@@ -44,18 +44,21 @@ _COLUMNS: Final = (
     "position, writer, first, count, first_at, last_at, fingerprints, salt,"
     " CAST(body AS BLOB), prev, hash, format, algorithm"
 )
-_SELECT: Final = f"SELECT {_COLUMNS} FROM frames WHERE"  # noqa: S608 - constants only
-_HEAD: Final = f"{_SELECT} writer = ? ORDER BY first DESC LIMIT 1"
-_BATCH: Final = f"{_SELECT} position > ? {{where}} ORDER BY position LIMIT ?"
-_INSERT: Final = """
-INSERT INTO frames (writer, first, count, first_at, last_at, fingerprints, salt, body, prev, hash,
-                    format, algorithm)
+SELECT: Final = f"SELECT {_COLUMNS} FROM frames WHERE"  # noqa: S608 - constants only
+_HEAD: Final = f"{SELECT} writer = ? ORDER BY first DESC LIMIT 1"
+_BATCH: Final = f"{SELECT} position > ? {{where}} ORDER BY position LIMIT ?"
+INSERT: Final = """
+INTO frames (writer, first, count, first_at, last_at, fingerprints, salt, body, prev, hash,
+             format, algorithm)
 SELECT ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?, ?, ?, ?
+"""
+_APPEND: Final = f"""
+INSERT {INSERT}
 WHERE ? = coalesce((SELECT hash FROM frames WHERE writer = ? ORDER BY first DESC LIMIT 1),
                    zeroblob(32))
   AND ? = coalesce((SELECT first + count FROM frames WHERE writer = ?
                     ORDER BY first DESC LIMIT 1), 1)
-"""
+"""  # noqa: S608 - constants only
 
 
 class SqliteStore:
@@ -130,7 +133,8 @@ class SqliteStore:
         Each statement lets go of the interpreter's lock, which a busy server gives back only
         after its switch interval; with four statements the log ran at half the speed.
         """
-        cursor = connection.execute(_INSERT, _values(frame))
+        fence = (frame.prev, frame.writer, frame.first, frame.writer)
+        cursor = connection.execute(_APPEND, (*columns_of(frame), *fence))
         if cursor.rowcount == 1:
             return int(cursor.lastrowid or 0)
         head = self.head(frame.writer)
@@ -141,7 +145,7 @@ class SqliteStore:
     def head(self, writer: str) -> StoredFrame | None:
         """The last frame of one writer."""
         rows = self._query(_HEAD, writer)
-        return _stored(rows[0]) if rows else None
+        return stored_of(rows[0]) if rows else None
 
     def _query(self, sql: str, *values: Any) -> list[Any]:
         """Asks the open handle; where there is none, a new one for reading."""
@@ -171,7 +175,7 @@ class SqliteStore:
         sql, size = _BATCH.format(where=where), 1  # who wants one frame need not wait for others
         with contextlib.closing(Reader(self.path)) as reader:
             while rows := reader.fetch(sql, (after, *values, size)):
-                yield from map(_stored, rows)
+                yield from map(stored_of, rows)
                 after, size = rows[-1][0], min(BATCH_FRAMES, 2 * size)
 
     def heads(self) -> dict[str, StoredFrame]:
@@ -210,18 +214,10 @@ class SqliteStore:
         return f"w{number}"
 
     def _lock_slot(self, writer: str) -> bool:
-        from filelock import FileLock, Timeout  # it imports asyncio, 40 ms
-
-        path = f"{self.path}.{slot_name(writer)}.lock"
-        lock = FileLock(path, thread_local=False, mode=0o600)
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            return False
-        except OSError as problem:
-            raise StoreUnreadable(f"cannot lock {path}: {problem.strerror}") from problem
-        self._locks[writer] = lock
-        return True
+        lock = locked(f"{self.path}.{slot_name(writer)}.lock")
+        if lock is not None:
+            self._locks[writer] = lock
+        return lock is not None
 
     def release(self, writer: str) -> None:
         """Gives a slot back."""
@@ -266,13 +262,32 @@ class SqliteStore:
         self._changed.set()
 
 
+def locked(path: str) -> FileLock | None:
+    """A lock file, held until it is released; None where somebody else holds it.
+
+    Raises:
+        StoreUnreadable: it cannot be made.
+    """
+    from filelock import FileLock, Timeout  # it imports asyncio, 40 ms
+
+    lock = FileLock(path, thread_local=False, mode=0o600)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return None
+    except OSError as problem:
+        raise StoreUnreadable(f"cannot lock {path}: {problem.strerror}") from problem
+    return lock
+
+
 def slot_name(writer: str) -> str:
     """A writer's name as part of a file name: harmless, and never too long."""
     name = quote(writer, safe="")
     return name if len(name) <= MAX_NAME else hashlib.sha256(writer.encode()).hexdigest()
 
 
-def _values(frame: Frame) -> tuple[Any, ...]:
+def columns_of(frame: Frame) -> tuple[Any, ...]:
+    """A frame as a row, without its position."""
     return (
         frame.writer,
         frame.first,
@@ -286,11 +301,10 @@ def _values(frame: Frame) -> tuple[Any, ...]:
         frame.hash,
         frame.format,
         frame.algorithm,
-        *(frame.prev, frame.writer, frame.first, frame.writer),
     )
 
 
-def _stored(row: tuple[Any, ...]) -> StoredFrame:
+def stored_of(row: tuple[Any, ...]) -> StoredFrame:
     """The frame in a row; SQLite lets anything stand in any column."""
     position, *columns = row
     if [type(column) for column in columns] != _TYPES:

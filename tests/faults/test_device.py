@@ -8,16 +8,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from rat_fsm import read_events, replay
 from rat_fsm.log.verifying import verify_log
 from rat_fsm.stores import open_store
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.faults.disks import small_disk
 
 PROJECT = Path(__file__).parents[2]
 SHIM = Path(__file__).with_name("failing_fsync.c")
@@ -82,7 +80,8 @@ def check(path: Path, broken: dict[str, Any], mended: dict[str, Any]) -> None:
     assert broken["pending"] == broken["accepted"] - broken["durable"] > 0
     assert (mended["status"], mended["ready"], mended["pending"]) == ("ok", True, 0)
     seqs = [recorded.seq for recorded in read_events(path)]
-    assert seqs == list(range(1, mended["accepted"] + 2))  # and the end of the run
+    # And that the store was away, and the end of the run.
+    assert seqs == list(range(1, mended["accepted"] + 3))
     assert replay(path).totals.bytes_sent == mended["accepted"] - 4
     store = open_store(path)
     assert verify_log(store).problems == ()
@@ -109,29 +108,12 @@ def test_a_sync_that_fails_acknowledges_nothing(tmp_path: Path, shim: Path) -> N
     check(path, broken, mended)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = shutil.which("mount")
-    if mount is None or sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("only root can mount a small file system")
-    options = ["-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    mounted = subprocess.run([mount, *options], check=False, capture_output=True, text=True)
-    if mounted.returncode != 0:
-        pytest.skip(f"no right to mount: {mounted.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True, timeout=50)  # noqa: S607
-
-
 @pytest.mark.slow
-def test_a_full_file_system_loses_nothing(small_disk: Path) -> None:
+def test_a_full_file_system_loses_nothing(tmp_path: Path) -> None:
     """When there is room again, everything that was accepted is stored."""
-    filler = small_disk / "filler"
-    filler.write_bytes(bytes(600_000))
-    path = small_disk / "log.db"
-    broken, mended = told(path, filler)
-    check(path, broken, mended)
+    with small_disk(tmp_path, "1m") as disk:
+        filler = disk / "filler"
+        filler.write_bytes(bytes(600_000))
+        path = disk / "log.db"
+        broken, mended = told(path, filler)
+        check(path, broken, mended)

@@ -199,7 +199,7 @@ class Halves:
         committer.attach(self.acceptor, None)
         self.acceptor.taken = 0
         committer.progress.durable = 0
-        committer.flush(self.acceptor.seq, 10)
+        committer.flush(self.acceptor.mark, 10)
         committer.stop()
         assert committer.join(10)
         assert self.model == replay(store)

@@ -1,0 +1,276 @@
+"""What a store does not take while it is away is kept in a local file, and delivered in order."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import stat
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from rat_fsm import EventLog, read_events, replay
+from rat_fsm.errors import LogUnavailable, StoreUnreadable, WriterFenced
+from rat_fsm.events import Activated, ActivityRecorded, Closed, Closing, Registered, StoreRestored
+from rat_fsm.log.recover import end_abandoned, fold_writer
+from rat_fsm.log.verifying import verify_log
+from rat_fsm.stores.memory import MemoryStore
+from rat_fsm.testing import FaultyStore
+from tests.processes import PROJECT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rat_fsm.stores.port import Store
+
+PATIENCE = 10.0
+END = (Closing("normal", "app", "streaming"), Closed("normal", 0, 0, 0, 0, 0.0))
+
+
+def begin(log: EventLog) -> None:
+    """One connection, durable."""
+    log.append(("connection", "a"), Registered("10.0.0.1"), Activated())
+    log.flush(PATIENCE)
+
+
+def record(log: EventLog, *amounts: int) -> None:
+    """Activities of that connection."""
+    for amount in amounts:
+        log.append(("connection", "a"), ActivityRecorded(amount, 1))
+
+
+def wait_until(log: EventLog, spilled: int) -> None:
+    """Until so many events are in the file."""
+    deadline = time.monotonic() + PATIENCE
+    while log.health.spilled < spilled:
+        assert time.monotonic() < deadline, log.health
+        time.sleep(0.002)
+
+
+def amounts(events: Any) -> list[int]:
+    """What was recorded, in order."""
+    return [r.event.bytes_sent for r in events if isinstance(r.event, ActivityRecorded)]
+
+
+def check(store: Store, log: EventLog) -> None:
+    """Live is replay, and every chain is whole."""
+    log.flush(PATIENCE)
+    assert replay(store, writer=log.writer) == log.read_model
+    assert verify_log(store).problems == ()
+
+
+def test_an_outage_goes_into_the_file_and_out_again(tmp_path: Path) -> None:
+    """In order and once; health and the log itself say what happened; the file is gone then."""
+    store, path = FaultyStore(), tmp_path / "spill.db"
+    with EventLog(store, spill=path) as log:
+        begin(log)
+        store.away = True
+        record(log, *range(100))
+        wait_until(log, 100)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        health = log.health
+        assert (health.status, health.pending, health.spilled) == ("failing", 100, 100)
+        with pytest.raises(LogUnavailable, match=f"100 events wait .* kept in {path}"):
+            log.flush()
+        record(log, *range(100, 200))
+        store.away = False
+        log.flush(PATIENCE)
+        assert amounts(log.read()) == list(range(200))
+        assert (log.health.spilled, log.health.status, log.health.pending) == (0, "ok", 0)
+        (restored,) = [r.event for r in log.read() if isinstance(r.event, StoreRestored)]
+        assert (restored.spilled >= 100, "no space left" in restored.error) == (True, True)
+        check(store.real, log)
+    assert not path.exists()
+
+
+def test_it_takes_more_than_memory_would(tmp_path: Path) -> None:
+    """Beyond the bound of pending events nothing is refused, and nothing is lost."""
+    store = FaultyStore()
+    with EventLog(store, spill=tmp_path / "spill.db") as log:
+        begin(log)
+        log._acceptor._room = log._acceptor._limit = 5 * 1000  # a thousand events
+        store.away = True
+        log.append(("connection", "a"), ActivityRecorded(0, 1))
+        for number in range(1, 5000):
+            while log.under_pressure:
+                time.sleep(0.001)
+            record(log, number)
+        wait_until(log, 4000)
+        store.away = False
+        log.flush(PATIENCE)
+        assert amounts(log.read()) == list(range(5000))
+        check(store.real, log)
+
+
+def test_what_is_left_at_the_end_is_delivered_by_the_next_opening(tmp_path: Path) -> None:
+    """Closing says that not all is stored, and where it is."""
+    real, path = MemoryStore(), tmp_path / "spill.db"
+    store = FaultyStore(real)
+    log = EventLog(store, spill=path)
+    begin(log)
+    store.away = True
+    record(log, 1, 2, 3)
+    with pytest.raises(LogUnavailable, match="kept in"):
+        log.close(timeout=0.2)
+    assert amounts(read_events(path)) == [1, 2, 3]
+    store.away = False
+    with EventLog(real, spill=path) as again:
+        assert amounts(again.read()) == [1, 2, 3]
+        ended = [r for r in again.read() if isinstance(r.event, Closing)]
+        assert [r.event.ended_by for r in ended] == ["shutdown"]  # the run had ended
+        check(real, again)
+    assert not path.exists()
+
+
+def test_what_belongs_to_nobody_any_more_is_set_aside(tmp_path: Path) -> None:
+    """Where somebody else has ended the writer's streams meanwhile, its events cannot follow."""
+    real, path = MemoryStore(), tmp_path / "spill.db"
+    store = FaultyStore(real)
+    log = EventLog(store, spill=path)
+    begin(log)
+    store.away = True
+    record(log, 1, 2)
+    wait_until(log, 2)
+    store.kill()
+    with pytest.raises(WriterFenced):
+        log.close()
+    lifecycles = log.read_model.lifecycles
+    end_abandoned(real, "w0", fold_writer(real, "w0", lifecycles))
+    with EventLog(real, spill=path) as again:
+        assert amounts(again.read()) == []
+        (file,) = tmp_path.glob("*.aside.db")
+        assert amounts(read_events(file)) == [1, 2]
+        check(real, again)
+    assert not path.exists()
+
+
+WRITER = """
+import sys
+from rat_fsm import EventLog
+from rat_fsm.events import Activated, ActivityRecorded, Registered
+from rat_fsm.stores import open_store
+from rat_fsm.testing import FaultyStore
+
+store = FaultyStore(open_store(sys.argv[1], writable=True))
+log = EventLog(store, spill=sys.argv[2])
+log.append(("connection", "a"), Registered("10.0.0.1"), Activated())
+log.flush()
+store.away = True
+number = 0
+while True:
+    for _ in range(10):
+        log.append(("connection", "a"), ActivityRecorded(number, 1))
+        number += 1
+    while log.health.spilled < number:
+        pass
+    print(number, flush=True)
+"""
+
+
+def test_a_killed_process_leaves_what_it_spilled(tmp_path: Path) -> None:
+    """What was in the file when it was killed is delivered when the next process opens it."""
+    path, spill = tmp_path / "log.db", tmp_path / "spill.db"
+    command = [sys.executable, "-c", WRITER, str(path), str(spill)]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        told = [int(process.stdout.readline()) for _ in range(3)][-1]
+        process.send_signal(signal.SIGKILL)
+    with EventLog.open(path, spill=spill) as log:
+        found = amounts(log.read())
+        assert found[:told] == list(range(told))
+        assert found == list(range(len(found)))
+        check(log.store, log)
+
+
+def test_processes_that_name_one_file_have_one_each(tmp_path: Path) -> None:
+    """The second takes a file beside it."""
+    path = tmp_path / "spill.db"
+    stores = [FaultyStore(), FaultyStore()]
+    logs = [EventLog(store, spill=path) for store in stores]
+    for log, store in zip(logs, stores, strict=True):
+        begin(log)
+        store.away = True
+        record(log, 7)
+        wait_until(log, 1)
+    assert amounts(read_events(path)) == amounts(read_events(tmp_path / "spill.db.1")) == [7]
+    for log, store in zip(logs, stores, strict=True):
+        store.away = False
+        log.close()
+    assert [file for file in tmp_path.iterdir() if file.suffix != ".lock"] == []
+
+
+def test_a_file_that_cannot_be_is_refused_before_anything_else(tmp_path: Path) -> None:
+    """Nothing is claimed then."""
+    real = MemoryStore()
+    (tmp_path / "text").write_text("not a database, but long enough to be taken for one" * 30)
+    for path, why in ((tmp_path / "missing" / "spill.db", "no folder"), (tmp_path / "text", "not")):
+        with pytest.raises(StoreUnreadable, match=why):
+            EventLog(real, spill=path)
+    assert real.claim(None) == "w0"
+
+
+def test_a_full_disk_under_the_file_keeps_everything_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As without a file: the bound of memory counts, and order is kept when there is room again."""
+    from rat_fsm.stores.spill import SpillFile
+
+    store = FaultyStore()
+    keep, full = SpillFile.keep, [False]
+
+    def sometimes(self: SpillFile, frames: Any) -> None:
+        if full[0]:
+            raise OSError(28, "No space left on device")
+        keep(self, frames)
+
+    monkeypatch.setattr(SpillFile, "keep", sometimes)
+    with EventLog(store, spill=tmp_path / "spill.db") as log:
+        begin(log)
+        store.away = True
+        record(log, 1)
+        wait_until(log, 1)
+        full[0] = True
+        record(log, 2)
+        wait_until(log, 2)  # in memory, behind the file
+        record(log, 3)
+        full[0] = False
+        wait_until(log, 3)
+        store.away = False
+        log.flush(PATIENCE)
+        assert amounts(log.read()) == [1, 2, 3]
+        check(store.real, log)
+
+
+@given(st.lists(st.sampled_from(["record", "away", "back", "wait", "end", "again"]), max_size=20))
+def test_whatever_happens_nothing_is_lost_or_out_of_order(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[str]
+) -> None:
+    """Outages, ends and openings in any order: what was accepted is stored once, in order."""
+    real, path = MemoryStore(), tmp_path_factory.mktemp("spill") / "spill.db"
+    store, number = FaultyStore(real), 0
+    log = EventLog(store, spill=path)
+    begin(log)
+    for step in steps:
+        if step == "record":
+            log.append(("connection", "a"), ActivityRecorded(number, 1))
+            number += 1
+        elif step == "wait" and store.away and log.health.pending:
+            wait_until(log, log.health.pending)
+        elif step == "end":
+            with contextlib.suppress(LogUnavailable):  # while it is away
+                log.close(timeout=0.05 if store.away else PATIENCE)
+            store = FaultyStore(real)
+            log = EventLog(store, spill=path)
+            begin(log)
+        else:
+            store.away = step == "away"
+    store.away = False
+    log.close()
+    with EventLog(real) as last:
+        assert amounts(last.read()) == list(range(number))
+        check(real, last)

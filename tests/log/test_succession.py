@@ -1,0 +1,314 @@
+"""A log that has lost its slot goes on under another, and nothing is dropped without a word."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import stat
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from rat_fsm import CONNECTION, NODE, ConnectionManager, EventLog, ReadModel, read_events, replay
+from rat_fsm.errors import WriterFenced
+from rat_fsm.events import (
+    Activated,
+    ActivityRecorded,
+    Closed,
+    DrainForced,
+    DrainStarted,
+    RetryScheduled,
+    Serving,
+    Started,
+    WriterReplaced,
+)
+from rat_fsm.log.recover import end_abandoned, fold_writer
+from rat_fsm.log.verifying import verify_log
+from tests.leased import LeasedStore
+from tests.orders import ORDER, New
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PATIENCE = 10.0
+STEPS = ["record", "register", "close", "lose", "recover", "flush", "away", "back"]
+LIFECYCLES = {"connection": CONNECTION, "node": NODE, "order": ORDER}
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where things are set aside that nobody chose a place for."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state" / "rat_fsm"
+
+
+@contextlib.contextmanager
+def opened(store: LeasedStore, **options: Any) -> Iterator[tuple[EventLog, ConnectionManager]]:
+    """A log on a store with a manager of three connections: waiting, active, and retrying."""
+    log = EventLog(store, lifecycles=(CONNECTION, ORDER), **options)
+    manager = ConnectionManager(log=log, max_connections=7)
+    for name in ("waiting", "active", "retrying"):
+        manager.register_connection(name, f"10.0.0.{len(name)}", metadata={"user": name}, kind="ws")
+    log.append(("connection", "active"), Activated("/rooms/{room}"))
+    manager.record_activity("active", 100, 1)
+    manager.activate_connection("retrying")
+    log.append(("connection", "retrying"), RetryScheduled(2, 1.5, 0.5, 30.0, "network_error"))
+    log.flush(PATIENCE)
+    try:
+        yield log, manager
+    finally:
+        store.away = False
+        manager.shutdown()
+        with contextlib.suppress(WriterFenced):  # where the slot was lost at last
+            log.close()
+
+
+def recovered_by_another(store: LeasedStore, writer: str) -> None:
+    """Another process takes a slot over, ends what is open, and gives it back."""
+    store.lost.discard(writer)
+    end_abandoned(store, writer, fold_writer(store, writer, LIFECYCLES))
+    store.take_away(writer)
+    store.give_back(writer)
+
+
+def born_of(model: ReadModel, name: str) -> int:
+    """The number of the event with which an open connection began."""
+    record = model.record("connection", name)
+    assert record is not None
+    return record.born
+
+
+def aside_of(log: EventLog) -> Path:
+    """The file that the log says it has put things into."""
+    (replaced,) = [r.event for r in log.read() if isinstance(r.event, WriterReplaced)]
+    return Path(replaced.file)
+
+
+def test_open_connections_begin_again_under_a_new_slot() -> None:
+    """They say which stream they continue, stand where they stood, and go on as before."""
+    store = LeasedStore()
+    with opened(store) as (log, manager):
+        borns = {name: f"w0:{born_of(log.read_model, name)}" for name in manager.connections}
+        store.take_away("w0")
+        assert manager.record_activity("active", 1, 1)
+        with pytest.raises(WriterFenced, match="1 events were set aside"):
+            log.flush(PATIENCE)
+        assert (log.writer, log.health.status, log.health.set_aside) == ("w1", "ok", 1)
+        log.flush(PATIENCE)
+        model = replay(store, writer="w1", lifecycles=LIFECYCLES.values())
+        assert model == log.read_model
+        assert {record.id: record.continues for record in model.open_records()} == borns
+        states = {name: info.state.value for name, info in manager.connections.items()}
+        assert states == {"waiting": "connecting", "active": "active", "retrying": "retrying"}
+        active, retrying = manager.connections["active"], manager.connections["retrying"]
+        assert (active.route, active.metadata, active.kind) == (
+            "/rooms/{room}",
+            {"user": "active"},
+            "ws",
+        )
+        assert (retrying.retry_count, log.read_model.retry.delay("retrying")) == (2, 1.5)
+        assert manager.get_stats()["continued_connections"] == 3
+        assert manager.get_stats()["max_connections"] == 7
+        assert manager.record_activity("active", 5, 1)
+        assert manager.unregister_connection("active")
+        assert not manager.register_connection("waiting", "10.0.0.1")
+        log.flush(PATIENCE)
+        assert replay(store, writer="w1", lifecycles=LIFECYCLES.values()) == log.read_model
+        assert verify_log(store).problems == ()
+
+
+def test_what_was_not_stored_is_in_a_file_that_every_reader_reads(state: Path) -> None:
+    """The events are there in order, for their owner only, and the new run says where."""
+    store = LeasedStore()
+    with opened(store) as (log, manager):
+        seq = log.seq
+        store.take_away("w0")
+        for number in range(5):
+            manager.record_activity("active", number, 1)
+        with pytest.raises(WriterFenced):
+            log.flush(PATIENCE)
+        log.flush(PATIENCE)
+        file = aside_of(log)
+        assert file.parent == state
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        kept = list(read_events(file))
+        assert [(r.writer, r.seq) for r in kept] == [("w0", seq + 1 + n) for n in range(5)]
+        assert [r.event for r in kept] == [ActivityRecorded(n, 1) for n in range(5)]
+        run = [r.event for r in log.read() if r.writer == "w1"][:3]
+        assert [type(event) for event in run] == [Started, Serving, WriterReplaced]
+        assert run[2] == WriterReplaced("w0", 5, str(file))
+
+
+def test_a_slot_that_was_lost_while_nothing_happened_is_noticed() -> None:
+    """The log looks now and then; nobody need append for it."""
+    store = LeasedStore()
+    with opened(store) as (log, manager):
+        recovered_by_another(store, "w0")
+        done = threading.Event()
+        with log.subscribe() as following:
+            for recorded in following:
+                if isinstance(recorded.event, WriterReplaced):
+                    done.set()
+                    break
+        assert done.is_set()
+        log.flush(PATIENCE)
+        assert set(manager.connections) == {"waiting", "active", "retrying"}
+        ended = [r.stream.id for r in log.read() if isinstance(r.event, Closed)]
+        assert sorted(ended) == ["active", "retrying", "waiting"]  # by the other, as a crash
+        assert replay(store, writer=log.writer, lifecycles=LIFECYCLES.values()) == log.read_model
+
+
+def test_a_slot_may_come_back_to_the_one_that_lost_it() -> None:
+    """The lowest free slot may be its own; then its chain goes on after what the other added."""
+    store = LeasedStore()
+    with opened(store) as (log, manager):
+        recovered_by_another(store, "w0")
+        manager.record_activity("active", 1, 1)
+        with pytest.raises(WriterFenced):
+            log.flush(PATIENCE)
+        position = log.flush(PATIENCE)
+        assert (log.writer, position is not None) == ("w0", True)
+        assert set(manager.connections) == {"waiting", "active", "retrying"}
+        assert replay(store, writer="w0", lifecycles=LIFECYCLES.values()) == log.read_model
+        assert verify_log(store).problems == ()
+
+
+def test_a_drain_goes_on() -> None:
+    """A run that was draining, or forcing, is so under the new slot."""
+    store = LeasedStore()
+    with opened(store) as (log, manager):
+        log.append_node(DrainStarted(30.0, 3, "SIGTERM"))
+        log.append_node(DrainForced(3))
+        log.flush(PATIENCE)
+        store.take_away("w0")
+        log.append(("connection", "active"), ActivityRecorded(1, 1))
+        with pytest.raises(WriterFenced):
+            log.flush(PATIENCE)
+        assert (manager.draining, log.read_model.drain.phase) == (True, "forcing")
+        assert not manager.register_connection("late", "10.0.0.9")
+
+
+def test_those_who_wait_are_told() -> None:
+    """Who waits for an event that was set aside gets an error; who appends after it a position."""
+    store = LeasedStore()
+
+    async def append(log: EventLog) -> None:
+        store.take_away("w0")
+        with pytest.raises(WriterFenced, match="set aside"):
+            await log.append_async(("connection", "active"), ActivityRecorded(1, 1))
+        position = await log.append_async(("connection", "active"), ActivityRecorded(2, 1))
+        (stored,) = [s for s in store.read(position.frame - 1) if s.position == position.frame]
+        assert stored.frame.writer == "w1"
+
+    with opened(store) as (log, _):
+        asyncio.run(append(log))
+
+
+def test_other_lifecycles_stay_with_their_writer() -> None:
+    """A stream that has no way to be resumed is not; under the new slot its id is free."""
+    store = LeasedStore()
+    with opened(store) as (log, _):
+        log.append(("order", "o1"), New.Placed("tea", 250, "EUR"))
+        log.flush(PATIENCE)
+        store.take_away("w0")
+        log.append(("connection", "active"), ActivityRecorded(1, 1))
+        with pytest.raises(WriterFenced):
+            log.flush(PATIENCE)
+        assert log.read_model.record("order", "o1") is None
+        assert log.read_model.record("connection", "active") is not None
+
+
+def test_a_writer_with_a_name_ends_and_sets_aside(state: Path) -> None:
+    """Who asked for one slot gets no other: the log is fenced, its events are in a file."""
+    store = LeasedStore()
+    with contextlib.suppress(WriterFenced), opened(store, writer="mine") as (log, manager):
+        store.take_away("mine")
+        manager.record_activity("active", 3, 1)
+        with pytest.raises(WriterFenced):
+            log.flush(PATIENCE)
+        assert log.health.status == "fenced"
+        with pytest.raises(WriterFenced):
+            log.append(("connection", "active"), ActivityRecorded(1, 1))
+    (file,) = state.glob("*.aside.db")
+    assert next(r.event for r in read_events(file)) == ActivityRecorded(3, 1)
+
+
+def test_the_store_may_be_away_when_the_slot_is_lost(tmp_path: Path) -> None:
+    """It looks for another slot until it finds one; what is accepted meanwhile is set aside."""
+    store = LeasedStore()
+    with opened(store, spill=tmp_path / "spill.db") as (log, manager):
+        store.away = True
+        manager.record_activity("active", 1, 1)
+        with pytest.raises(OSError, match="no route"):
+            log.flush()
+        while not log.health.spilled:
+            time.sleep(0.001)
+        store.take_away("w0")
+        manager.record_activity("active", 2, 1)
+        store.away = False
+        with pytest.raises(WriterFenced):
+            log.flush(PATIENCE)
+        log.flush(PATIENCE)
+        file = aside_of(log)
+        assert file.parent == tmp_path
+        assert [r.event.bytes_sent for r in read_events(file)] == [1, 2]
+        assert (log.health.spilled, log.health.set_aside, log.health.status) == (0, 2, "ok")
+        assert replay(store, writer=log.writer, lifecycles=LIFECYCLES.values()) == log.read_model
+
+
+@given(
+    steps=st.lists(
+        st.sampled_from(
+            ["record", "register", "close", "lose", "recover", "flush", "away", "back"]
+        ),
+        max_size=25,
+    )
+)
+def test_every_event_is_stored_or_set_aside(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[str]
+) -> None:
+    """Whatever is lost and when: each event accepted is in the store or in a file, once."""
+    store, folder = LeasedStore(), tmp_path_factory.mktemp("spill")
+    accepted = 0
+    with opened(store, spill=folder / "spill.db") as (log, manager):
+        base = sum(isinstance(r.event, ActivityRecorded) for r in log.read())
+        for number, step in enumerate(steps):
+            if step == "record":
+                accepted += manager.record_activity("active", 1, 1)
+            elif step == "register":
+                manager.register_connection(f"c{number}", "10.0.0.1")
+            elif step == "close":
+                manager.unregister_connection("waiting")
+            elif step == "lose":
+                store.take_away(log.writer)
+            elif step == "recover" and not store.away and log.health.status == "ok":
+                with contextlib.suppress(WriterFenced):
+                    log.flush(PATIENCE)
+                recovered_by_another(store, log.writer)
+            elif step == "flush" and not store.away:
+                with contextlib.suppress(WriterFenced):
+                    log.flush(PATIENCE)
+            else:
+                store.away = step == "away"
+        store.away = False
+        accepted += manager.record_activity("active", 1, 1)  # a slot that is lost is noticed now
+        for _ in range(3):
+            with contextlib.suppress(WriterFenced):
+                log.flush(PATIENCE)
+        assert "active" in manager.connections
+        assert log.health.status == "ok"
+        stored = [r for r in log.read() if isinstance(r.event, ActivityRecorded)]
+        kept = [
+            r
+            for file in folder.glob("*.aside.db")
+            for r in read_events(file)
+            if isinstance(r.event, ActivityRecorded)
+        ]
+        assert len(stored) - base + len(kept) == accepted
+        assert replay(store, writer=log.writer, lifecycles=LIFECYCLES.values()) == log.read_model
+        assert verify_log(store).problems == ()
