@@ -6,27 +6,18 @@ for its head before the same frame is tried again.
 
 While it fails, what is accepted goes into a local file if the log has one (`rat_fsm.log.spilling`).
 Where the slot itself is lost, the log goes on under another (`rat_fsm.log.succession`), or ends.
-
-Whoever wants something of the thread puts it into a queue; nobody shares a lock with it but the
-one of the accepting half. `queue.SimpleQueue.put` is C code that may interrupt itself, so that
-signal handlers and finalisers may call at any moment.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
 import queue
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
 from rat_fsm.errors import (
-    FlushTimeout,
     LogUnavailable,
-    OutcomeUnknown,
     RatFsmError,
     WriterFenced,
 )
@@ -34,10 +25,11 @@ from rat_fsm.events import Position, StoreRestored
 from rat_fsm.lifecycles import NODE
 from rat_fsm.log.chain import Chain
 from rat_fsm.log.observing import looks
+from rat_fsm.log.waiting import Progress, Waiter, Waiters
 from rat_fsm.stores.port import GENESIS, SupportsSlots
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from rat_fsm.log.accept import Acceptor, Mark
     from rat_fsm.log.observing import Look
@@ -55,46 +47,6 @@ MAX_ERROR: Final = 512
 _log = logging.getLogger("rat_fsm")
 
 
-@attrs.define
-class Progress:
-    """How far the store has come; written by the committing thread only.
-
-    Attributes:
-        durable: the sequence number of the last durable event.
-        position: where that event is.
-        oldest_at: the time of the oldest event of the batch being committed, 0 where none is.
-        retries: how often the store has been asked again after a failure.
-        error: what the store said last while it failed.
-        failing_since: when it began to (of `time.monotonic`), 0 while it works.
-        unknown: whether a frame may have been stored that the store could not be asked for.
-    """
-
-    durable: int = 0
-    position: Position | None = None
-    oldest_at: int = 0
-    retries: int = 0
-    error: Exception | None = None
-    failing_since: float = 0.0
-    unknown: bool = False
-
-
-@attrs.define(eq=False)
-class Waiter:
-    """Somebody who waits for an event to be durable.
-
-    Attributes:
-        mark: up to where everything must be.
-        answer: called once on the committing thread, with a position or with what went wrong.
-        patient: whether it waits on while the store fails.
-        gone: whether it has stopped waiting.
-    """
-
-    mark: Mark
-    answer: Callable[[Position | Exception], None]
-    patient: bool
-    gone: bool = False
-
-
 class Committer:
     """The committing half of a log, for one writer.
 
@@ -109,6 +61,7 @@ class Committer:
         wake: asks for a commit soon; C code, safe in signal handlers and finalisers.
         gate: held while the store is written to, so that a fork can wait for a quiet moment.
         progress: how far the store has come.
+        waiters: who waits for it to come further.
         running: whether the thread has started.
     """
 
@@ -121,7 +74,9 @@ class Committer:
         spill: Spill | None = None,
         succession: Succession | None = None,
     ) -> None:
-        self.progress = Progress()
+        self.progress = Progress(spill=None if spill is None else spill.file.path)
+        self.waiters = Waiters(self.progress)
+        self.wake = self.waiters.wake
         self.gate = threading.Lock()
         self.running = False
         self._store = store
@@ -134,14 +89,9 @@ class Committer:
         # What is being stored, and what is to be sealed after it.
         self._current: Frame | None = None
         self._rest: Iterator[Frame] = iter(())
-        # How far each slot had come when it was lost.
-        self._former: list[tuple[int, Position | None]] = []
-        self._calls: queue.SimpleQueue[Waiter | None] = queue.SimpleQueue()
-        self.wake: Callable[[], None] = functools.partial(self._calls.put, None)
         self._starting = False
         self._one = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._waiters: list[Waiter] = []
         self._looks: list[Look] = []
         self._stopping = self._giving_up = self._retired = self._ended = False
 
@@ -219,9 +169,7 @@ class Committer:
         finally:
             self._ended = True
             self._keep_rest()
-            for waiter in self._waiters:
-                self._resolve(waiter)
-            self._dismiss()
+            self.waiters.dismiss()
             if self._retired:
                 self._store.release(self._writer)
                 self._store.close()
@@ -231,7 +179,7 @@ class Committer:
         while acceptor is not None and not self._giving_up:
             if acceptor.restless or self._holds_spilled():
                 self.commit()
-                if not self._stopping and not self._waiters:
+                if not self._stopping and not self.waiters:
                     self._pause(INTERVAL)
             elif self._stopping:
                 return
@@ -244,45 +192,17 @@ class Committer:
 
     def _sleep(self) -> None:
         """Waits for a call; now and then looks whether the slot is still this writer's."""
-        if not (self._succession and isinstance(self._store, SupportsSlots)):
-            self._hear(self._calls.get())
-            return
-        try:
-            self._hear(self._calls.get(timeout=LEASE_INTERVAL))
-        except queue.Empty:
-            if not self._store.holds(self._writer):
-                self._hand_over(WriterFenced(f"the slot of {self._writer} was lost"))
+        leases = isinstance(self._store, SupportsSlots) and self._succession is not None
+        called = self.waiters.sleep(LEASE_INTERVAL if leases else None)
+        if not called and not self._store.holds(self._writer):  # type: ignore[attr-defined]
+            self._hand_over(WriterFenced(f"the slot of {self._writer} was lost"))
 
     def _pause(self, seconds: float) -> bool:
         """Waits so that more events share a commit; whether somebody is in a hurry."""
-        deadline = time.monotonic() + seconds
         stopping = self._stopping
-        while self._stopping == stopping and not self._giving_up:
-            try:
-                call = self._calls.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                return False
-            if self._hear(call):
-                return True
-        return True
-
-    def _hear(self, call: Waiter | None) -> bool:
-        """Takes note of a call; whether it is one that waits."""
-        if call is None:
-            return False
-        if self._is_settled(call.mark):
-            self._resolve(call)
-            return False
-        self._waiters.append(call)
-        return True
-
-    def _listen(self) -> None:
-        """Takes note of every call that is there."""
-        while True:
-            try:
-                self._hear(self._calls.get_nowait())
-            except queue.Empty:
-                return
+        return self.waiters.pause(
+            seconds, lambda: self._giving_up or self._stopping is not stopping
+        )
 
     def commit(self) -> None:
         """Commits what is pending now, on this thread."""
@@ -342,7 +262,7 @@ class Committer:
         """Stores a frame, however long it takes; None where it was given up or fenced."""
         backoff = FIRST_BACKOFF
         while not self._giving_up:
-            self._listen()
+            self.waiters.listen()
             try:
                 position = self._attempt(frame)
             except WriterFenced as problem:
@@ -350,7 +270,7 @@ class Committer:
                 return None
             if position is not None:
                 return position
-            self._fail()
+            self.waiters.fail()
             if not self._giving_up:
                 self._wait(backoff)
                 backoff = min(MAX_BACKOFF, 2 * backoff)
@@ -460,7 +380,7 @@ class Committer:
         finally:
             succession.set_aside += aside.events
             aside.close()
-        self._answer()
+        self.waiters.answer()
 
     def _set_aside(self, succession: Succession) -> Aside:
         """Moves everything that is accepted and not stored into a file of its own."""
@@ -479,9 +399,9 @@ class Committer:
             try:
                 with self.gate:
                     self._take_slot(acceptor, succession, aside)
-            except OSError as unreachable:
+            except (OSError, WriterFenced) as unreachable:
                 self.progress.error = unreachable
-                self._fail()
+                self.waiters.fail()
                 self._pause(backoff)
                 backoff = min(MAX_BACKOFF, 2 * backoff)
             except RatFsmError as unusable:
@@ -505,7 +425,7 @@ class Committer:
         old, begin = self._chain, succession.begin(self._writer, writer, model, aside)
         with acceptor.lock:
             left = acceptor.succeed(writer, model, begin)
-            self._former.append((self.progress.durable, self.progress.position))
+            self.progress.former.append((self.progress.durable, self.progress.position))
             self._begin(writer, head)
         aside.keep(old.frames(*left))
         self._looks = looks(writer, acceptor.model)
@@ -532,65 +452,15 @@ class Committer:
     def _advance(self, durable: int, position: Position) -> None:
         self.progress.position = position
         self.progress.durable = durable
-        self._listen()
-        self._answer()
-
-    def _is_settled(self, mark: Mark) -> bool:
-        """Whether everything up to a mark is durable, or never will be."""
-        # Read in this order: another thread asks, too, and a new slot's numbers are not the old's.
-        durable = self.progress.durable
-        return mark.generation < len(self._former) or mark.seq <= durable
-
-    def _answer(self) -> None:
-        """Answers those whose events are durable."""
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if self._is_settled(waiter.mark):
-                self._resolve(waiter)
-            else:
-                self._waiters.append(waiter)
-
-    def _fail(self) -> None:
-        """Answers the impatient, who waited already when the attempt began that has failed."""
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.patient:
-                self._resolve(waiter)
-            elif not waiter.gone:
-                self._waiters.append(waiter)
-
-    def _resolve(self, waiter: Waiter) -> None:
-        waiter.answer(self._answer_to(waiter.mark))
-
-    def _answer_to(self, mark: Mark) -> Position | Exception:
-        """Where the last durable event is, where everything up to a mark is; else why not."""
-        durable, position = self.progress.durable, self.progress.position
-        lost = mark.generation < len(self._former)
-        if lost:
-            durable, position = self._former[mark.generation]
-        if mark.seq <= durable and position is not None:
-            return position
-        if lost:
-            missing = mark.seq - durable
-            return WriterFenced(f"{missing} events were set aside: their writer lost its slot")
-        return self.failure(mark.seq)
-
-    def _dismiss(self) -> None:
-        """Answers everybody who has called a thread that has ended."""
-        while True:
-            try:
-                call = self._calls.get_nowait()
-            except queue.Empty:
-                return
-            if call is not None:
-                self._resolve(call)
+        self.waiters.listen()
+        self.waiters.answer()
 
     def when_durable(self, waiter: Waiter) -> None:
         """Answers somebody once an event is durable, and asks for a commit now."""
         self.start()
-        self._calls.put(waiter)
+        self.waiters.put(waiter)
         if self._ended:
-            self._dismiss()
+            self.waiters.dismiss()
 
     def flush(self, mark: Mark, timeout: float | None) -> Position | None:
         """Waits until an event is durable; answers with the position of the last that is.
@@ -607,8 +477,8 @@ class Committer:
         """
         if not mark.seq:
             return None
-        settled = self._is_settled(mark)
-        answer = self._answer_to(mark) if settled else self._wait_for(mark, timeout)
+        settled = self.progress.has_settled(mark)
+        answer = self.progress.answer_to(mark) if settled else self._wait_for(mark, timeout)
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -620,17 +490,6 @@ class Committer:
         try:
             return reply.get(timeout=timeout)
         except queue.Empty:
-            return self._answer_to(mark)
+            return self.progress.answer_to(mark)
         finally:
             waiter.gone = True
-
-    def failure(self, seq: int) -> Exception:
-        """Why an event is not durable."""
-        missing, error = seq - self.progress.durable, self.progress.error
-        if error is None:
-            return FlushTimeout(f"{missing} events are not durable yet; they are still pending")
-        if isinstance(error, WriterFenced):
-            return WriterFenced(*error.args)
-        cls = OutcomeUnknown if self.progress.unknown else LogUnavailable
-        kept = "" if self._spill is None else f"; they are kept in {self._spill.file.path}"
-        return cls(f"{missing} events wait for a store that fails: {error}{kept}")

@@ -30,7 +30,7 @@ from rat_fsm.events import Serving, Started, Stopped
 from rat_fsm.lifecycles import CONNECTION, NODE
 from rat_fsm.log import process
 from rat_fsm.log.accept import Acceptor, Mark
-from rat_fsm.log.commit import Committer, Waiter
+from rat_fsm.log.commit import Committer
 from rat_fsm.log.health import Health
 from rat_fsm.log.ids import check_id
 from rat_fsm.log.recover import end_abandoned, fold_writer, recover_free_slots
@@ -38,6 +38,7 @@ from rat_fsm.log.snapshots import save_snapshot
 from rat_fsm.log.spilling import Spill, deliver_left
 from rat_fsm.log.subscription import Subscription, read_recorded
 from rat_fsm.log.succession import Succession, set_aside
+from rat_fsm.log.waiting import Waiter
 from rat_fsm.projections.model import ReadModel
 from rat_fsm.stores import open_store
 from rat_fsm.stores.memory import MemoryStore
