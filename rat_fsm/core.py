@@ -289,12 +289,11 @@ def abandon_connection(stream: ConnectionView, model: ModelView, at: int) -> Eve
     return _close(Close(reason, ended_by, at), stream, model)
 
 
-def resume_connection(stream: Any) -> Events:
+def resume_connection(stream: Any, born: str) -> Events:
     """Begins a connection again that goes on under another writer, and its retry count with it.
 
     One that was closing is active again: who was closing it will end it.
     """
-    born = f"{stream.writer}:{stream.born}"
     registered = Registered(stream.remote_addr, stream.kind, stream.metadata or {}, born)
     activated = (Activated(stream.route),) if stream.activated else ()
     return (registered, *activated, *_retries_of(stream))

@@ -72,8 +72,9 @@ class Lifecycle:
         upcasters: (event class, from-version) → function ``dict -> dict``.
         abandon: ``(stream, model, at) -> events`` that end a stream whose writer has died;
             None where such a stream waits for its writer to come back.
-        resume: ``stream -> events`` that begin a stream under another writer which goes on with
-            this one, because this process has lost its slot; None where it is not gone on with.
+        resume: ``(stream, born) -> events`` that begin a stream under another writer which goes on
+            with this one, because this process has lost its slot; None where it is not gone on
+            with. ``born`` is where it began, empty where nothing of it has been stored.
         reusable_ids: whether an id may begin again once its stream has ended.
 
     Raises:

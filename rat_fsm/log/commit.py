@@ -422,10 +422,11 @@ class Committer:
         except BaseException:
             self._store.release(writer)
             raise
-        old, begin = self._chain, succession.begin(self._writer, writer, model, aside)
+        old, durable = self._chain, self.progress.durable
+        begin = succession.begin(self._writer, durable, writer, model, aside)
         with acceptor.lock:
             left = acceptor.succeed(writer, model, begin)
-            self.progress.former.append((self.progress.durable, self.progress.position))
+            self.progress.former.append((durable, self.progress.position))
             self._begin(writer, head)
         aside.keep(old.frames(*left))
         self._looks = looks(writer, acceptor.model)

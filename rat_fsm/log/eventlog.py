@@ -572,7 +572,7 @@ class EventLog:
         oldest = progress.oldest_at or (rows[0] if rows else 0)
         error = progress.error
         return Health(
-            status=self._status(),
+            status=self._status(error),
             pending=max(0, pending - progress.durable),
             window=max(0, self._now() // self._tick - oldest) / 1_000_000 if oldest else 0.0,
             durability=self.durability,
@@ -584,12 +584,12 @@ class EventLog:
             guarantee=getattr(self.store, "guarantee", ""),
         )
 
-    def _status(self) -> str:
+    def _status(self, error: Exception | None) -> str:
         if isinstance(self._acceptor.refusal, (LogClosed, LogForked)):
             return "closed"
         if self._acceptor.refusal is not None:
             return "fenced"
-        return "ok" if self._committer.progress.error is None else "failing"
+        return "ok" if error is None else "failing"
 
     def _ensure_ours(self) -> None:
         if isinstance(self._acceptor.refusal, LogForked):

@@ -64,9 +64,16 @@ class Succession:
         return model
 
     def begin(
-        self, former: str, writer: str, model: ReadModel, aside: Aside
+        self, former: str, durable: int, writer: str, model: ReadModel, aside: Aside
     ) -> Callable[[list[Any], int], Iterator[Call]]:
         """What begins the run and the streams of a former writer again, under a new one.
+
+        Args:
+            former: the former writer.
+            durable: the number of its last event that is stored.
+            writer: the new one.
+            model: what the new one has recorded so far.
+            aside: where the rest of the former one's events goes.
 
         Returns:
             The former streams, and how many events of its are left to set aside → calls.
@@ -79,7 +86,9 @@ class Succession:
             for record in streams:
                 lifecycle = self.lifecycles[record.lifecycle]
                 if lifecycle.resume is not None and record.state not in lifecycle.final:
-                    yield Call(lifecycle, record.id, _resuming(lifecycle, record), reserved=True)
+                    born = f"{former}:{record.born}" if record.born <= durable else ""
+                    resuming = _resuming(lifecycle, record, born)
+                    yield Call(lifecycle, record.id, resuming, reserved=True)
 
         return calls
 
@@ -90,9 +99,9 @@ class Succession:
             yield Call(NODE, run, lambda _stream, _model: begun, reserved=True)
 
 
-def _resuming(lifecycle: Lifecycle, record: Any) -> Any:
+def _resuming(lifecycle: Lifecycle, record: Any, born: str) -> Any:
     resume: Any = lifecycle.resume
-    return lambda _stream, _model: resume(record)
+    return lambda _stream, _model: resume(record, born)
 
 
 def _drain_of(run: NodeRecord | None) -> Iterator[Any]:

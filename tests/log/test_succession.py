@@ -122,6 +122,23 @@ def test_open_connections_begin_again_under_a_new_slot() -> None:
         assert verify_log(store).problems == ()
 
 
+def test_a_connection_that_nobody_has_heard_of_is_new() -> None:
+    """One whose beginning was set aside continues nothing that the log knows."""
+    store = LeasedStore()
+    with opened(store) as (log, manager):
+        store.take_away("w0")
+        manager.register_connection("late", "10.0.0.9")
+        manager.activate_connection("late")
+        with pytest.raises(WriterFenced):
+            log.flush(PATIENCE)
+        log.flush(PATIENCE)
+        record = replay(store, writer="w1", lifecycles=LIFECYCLES.values()).record(
+            "connection", "late"
+        )
+        assert getattr(record, "continues", None) == ""
+        assert manager.get_stats()["continued_connections"] == 3
+
+
 def test_what_was_not_stored_is_in_a_file_that_every_reader_reads(state: Path) -> None:
     """The events are there in order, for their owner only, and the new run says where."""
     store = LeasedStore()
