@@ -173,6 +173,8 @@ class Committer:
             if self._retired:
                 self._store.release(self._writer)
                 self._store.close()
+                if self._spill is not None:
+                    self._spill.file.close()
 
     def _work(self) -> None:
         acceptor = self._acceptor
@@ -247,7 +249,7 @@ class Committer:
     def _deliver(self, frame: Frame) -> bool:
         """Stores a frame; False where it was given up or the slot is lost."""
         self._current = frame
-        self.progress.oldest_at = frame.first_at
+        self.progress.oldest_at = 0 if self._is_kept(frame) else frame.first_at
         position = self._store_frame(frame)
         if position is None:
             return False
@@ -288,10 +290,17 @@ class Committer:
             self._fill(self._spill)
             hurried = self._pause(min(left, SPILL_INTERVAL))
 
+    def _is_kept(self, frame: Frame) -> bool:
+        """Whether a frame is in the file, so that a kill does not lose it."""
+        spill = self._spill
+        return spill is not None and spill.error is None and frame.first <= spill.last
+
     def _fill(self, spill: Spill) -> None:
         """Puts everything that is accepted and not stored into the file, if it takes it."""
         if spill.is_open():
             spill.keep(self._unstored(spill.last))
+        if spill.error is None:
+            self.progress.oldest_at = 0
 
     def _unstored(self, kept: int) -> Iterator[Frame]:
         """Every frame, stored or to be, that holds events after one; it takes what is pending."""

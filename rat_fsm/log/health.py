@@ -13,7 +13,7 @@ class Health:
         status: ok, failing (the store refuses; it is retried), fenced or closed.
         pending: how many events were accepted and are not durable yet.
         window: how many seconds of the past a kill would lose now: the age of the oldest
-            pending event.
+            event that is neither stored nor in the spill file.
         durability: the level in force: memory, batched or committed.
         last_error: what the store said last while it failed, None while it works.
         outcome_unknown: whether a commit failed and the store could not be asked since.

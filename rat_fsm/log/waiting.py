@@ -31,7 +31,8 @@ class Progress:
     Attributes:
         durable: the sequence number of the last durable event.
         position: where that event is.
-        oldest_at: the time of the oldest event of the batch being committed, 0 where none is.
+        oldest_at: the time of the oldest event that was taken and is neither stored nor in the
+            spill file, 0 where there is none.
         retries: how often the store has been asked again after a failure.
         error: what the store said last while it failed.
         failing_since: when it began to (of `time.monotonic`), 0 while it works.

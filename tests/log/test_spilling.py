@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 import stat
 import subprocess
@@ -75,6 +76,7 @@ def test_an_outage_goes_into_the_file_and_out_again(tmp_path: Path) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         health = log.health
         assert (health.status, health.pending, health.spilled) == ("failing", 100, 100)
+        assert health.window == 0.0  # a kill would lose nothing
         with pytest.raises(LogUnavailable, match=f"100 events wait .* kept in {path}"):
             log.flush()
         record(log, *range(100, 200))
@@ -147,6 +149,26 @@ def test_what_belongs_to_nobody_any_more_is_set_aside(tmp_path: Path) -> None:
         assert amounts(read_events(file)) == [1, 2]
         check(real, again)
     assert not path.exists()
+
+
+def test_a_log_that_is_dropped_leaves_it_as_one_that_is_closed(tmp_path: Path) -> None:
+    """Without `close` its thread ends by itself, once the store has taken everything."""
+    real, path = MemoryStore(), tmp_path / "spill.db"
+    store = FaultyStore(real)
+    log = EventLog(store, spill=path)
+    begin(log)
+    store.away = True
+    record(log, 1)
+    wait_until(log, 1)
+    thread = log._committer._thread
+    del log
+    gc.collect()
+    store.away = False
+    assert thread is not None
+    thread.join(PATIENCE)
+    assert (thread.is_alive(), path.exists()) == (False, False)
+    with EventLog(real) as again:
+        assert amounts(again.read()) == [1]
 
 
 WRITER = """

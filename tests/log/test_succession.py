@@ -10,11 +10,21 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from rat_fsm import CONNECTION, NODE, ConnectionManager, EventLog, ReadModel, read_events, replay
+from rat_fsm import (
+    CONNECTION,
+    NODE,
+    ConnectionManager,
+    EventLog,
+    Lifecycle,
+    ReadModel,
+    read_events,
+    replay,
+)
 from rat_fsm.errors import WriterFenced
 from rat_fsm.events import (
     Activated,
@@ -38,6 +48,18 @@ if TYPE_CHECKING:
 PATIENCE = 10.0
 STEPS = ["record", "register", "close", "lose", "recover", "flush", "away", "back"]
 LIFECYCLES = {"connection": CONNECTION, "node": NODE, "order": ORDER}
+
+
+@attrs.frozen
+class JobStarted:
+    """A job has begun, after so many events elsewhere."""
+
+    before: int
+
+
+@attrs.frozen
+class JobDone:
+    """It has ended."""
 
 
 @pytest.fixture(autouse=True)
@@ -238,6 +260,36 @@ def test_other_lifecycles_stay_with_their_writer() -> None:
             log.flush(PATIENCE)
         assert log.read_model.record("order", "o1") is None
         assert log.read_model.record("connection", "active") is not None
+
+
+def test_a_lifecycle_says_how_its_streams_go_on() -> None:
+    """With `resume`, streams of users' own lifecycles begin again, told where they began."""
+    told: list[str] = []
+
+    def resume(stream: Any, born: str) -> tuple[Any, ...]:
+        told.append(f"{stream.id} {born}")
+        return (JobStarted(stream.version),)
+
+    job = Lifecycle(
+        "job",
+        states=("running", "done"),
+        final={"done"},
+        transitions=[[JobStarted, "new", "running"], [JobDone, "running", "done"]],
+        resume=resume,
+    )
+    store = LeasedStore()
+    with EventLog(store, lifecycles=(job,)) as log:
+        seq = log.append(("job", "o1"), JobStarted(0))
+        log.append(("job", "o2"), JobStarted(0), JobDone())
+        log.flush(PATIENCE)
+        store.take_away("w0")
+        log.append(("job", "o3"), JobStarted(0))
+        with pytest.raises(WriterFenced):
+            log.flush(PATIENCE)
+        assert told == [f"o1 w0:{seq}", "o3 "]
+        log.append(("job", "o1"), JobDone())
+        log.flush(PATIENCE)
+        assert replay(store, writer="w1", lifecycles=(job,)) == log.read_model
 
 
 def test_a_writer_with_a_name_ends_and_sets_aside(state: Path) -> None:

@@ -15,7 +15,8 @@ MOST_SHOWN: Final = 100
 def status_of(
     manager: ConnectionManager, drainer: Drainer | None, max_per_client: int | None
 ) -> dict[str, Any]:
-    """Phase, progress of a drain, who is left (at most a hundred) and the limits in force."""
+    """Phase, progress of a drain, who is left (at most a hundred), limits, and the log's health."""
+    health = manager.log.health
     with manager.log.reading() as model:
         progress = model.drain
         records = model.open_records()[:MOST_SHOWN]
@@ -23,7 +24,7 @@ def status_of(
     asked = drainer is not None and drainer.asked
     return {
         "phase": "lame_duck" if asked and not progress.draining else progress.phase,
-        "ready": not asked and not progress.draining and manager.log.health.ready,
+        "ready": not asked and not progress.draining and health.ready,
         "requested_by": progress.requested_by or (drainer.requested_by if drainer else ""),
         "total": progress.total,
         "closed": progress.closed,
@@ -38,6 +39,16 @@ def status_of(
             "scope": "process",
         },
         "writer": manager.log.writer,
+        "log": {
+            "status": health.status,
+            "pending": health.pending,
+            "spilled": health.spilled,
+            "set_aside": health.set_aside,
+            "window": round(health.window, 3),
+            "durability": health.durability,
+            "guarantee": health.guarantee,
+            "last_error": health.last_error,
+        },
     }
 
 
