@@ -13,13 +13,22 @@ if TYPE_CHECKING:
 
 
 class LeasedStore(MemoryStore):
-    """As `MemoryStore`, but a holder may lose its slot; ``away`` makes everything fail."""
+    """As `MemoryStore`, but a holder may lose its slot; ``away`` makes everything fail.
+
+    With ``unheard`` the next append is stored, its answer is lost, and the store is away.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.away = False
+        self.away = self.unheard = False
         self.epochs: dict[str, int] = {}
         self.lost: set[str] = set()
+
+    def elsewhere(self) -> MemoryStore:
+        """The same store as another process sees it: it is there, and leases do not matter."""
+        other = MemoryStore()
+        other.__dict__ = self.__dict__
+        return other
 
     def _reach(self) -> None:
         if self.away:
@@ -36,6 +45,11 @@ class LeasedStore(MemoryStore):
     def append(self, frame: Frame) -> int:
         """As the port says: the slot's holder must not have lost it."""
         self._reach()
+        if self.unheard:
+            self.unheard = False
+            super().append(frame)
+            self.away = True
+            raise TimeoutError("no answer")
         if frame.writer in self.lost:
             raise WriterFenced(f"the slot of {frame.writer} was taken over")
         return super().append(frame)

@@ -328,12 +328,31 @@ class Committer:
                     return position
             try:
                 position = self._store.append(frame)
-            except WriterFenced:
-                raise
+            except WriterFenced as problem:
+                return self._unheard_of(frame, problem)
             except Exception as problem:  # noqa: BLE001 - whatever a store raises, settle it
                 return self._settle(frame, problem)
             self._note(None, unknown=False)
             return position
+
+    def _unheard_of(self, frame: Frame, problem: WriterFenced) -> int | None:
+        """Where a refused frame stands that had been stored before, though nobody told.
+
+        Whoever has the slot now may have added to it, so it need not be the head any more.
+
+        Raises:
+            WriterFenced: it is not there.
+        """
+        last = self.progress.position
+        try:
+            stored = next(self._store.read(last.frame if last else 0, self._writer), None)
+        except OSError as unreachable:
+            self._note(unreachable, unknown=True)
+            return None
+        if stored is None or stored.frame.hash != frame.hash:
+            raise problem
+        self._note(None, unknown=False)
+        return stored.position
 
     def _settle(self, frame: Frame, problem: Exception | None) -> int | None:
         """After a failed append: reopens the store and reads whether the frame is there."""

@@ -25,7 +25,7 @@ from rat_fsm import (
     read_events,
     replay,
 )
-from rat_fsm.errors import WriterFenced
+from rat_fsm.errors import OutcomeUnknown, WriterFenced
 from rat_fsm.events import (
     Activated,
     ActivityRecorded,
@@ -92,9 +92,9 @@ def opened(store: LeasedStore, **options: Any) -> Iterator[tuple[EventLog, Conne
 
 def recovered_by_another(store: LeasedStore, writer: str) -> None:
     """Another process takes a slot over, ends what is open, and gives it back."""
-    store.lost.discard(writer)
-    end_abandoned(store, writer, fold_writer(store, writer, LIFECYCLES))
     store.take_away(writer)
+    other = store.elsewhere()
+    end_abandoned(other, writer, fold_writer(other, writer, LIFECYCLES))
     store.give_back(writer)
 
 
@@ -200,6 +200,26 @@ def test_a_slot_that_was_lost_while_nothing_happened_is_noticed() -> None:
         ended = [r.stream.id for r in log.read() if isinstance(r.event, Closed)]
         assert sorted(ended) == ["active", "retrying", "waiting"]  # by the other, as a crash
         assert replay(store, writer=log.writer, lifecycles=LIFECYCLES.values()) == log.read_model
+
+
+def test_what_was_stored_before_the_slot_was_lost_is_not_set_aside() -> None:
+    """A frame whose acknowledgement was lost counts as stored, whatever others added after it."""
+    store = LeasedStore()
+    with opened(store) as (log, manager):
+        store.unheard = True
+        seq = log.append(("connection", "active"), ActivityRecorded(7, 1))
+        with pytest.raises(OutcomeUnknown):
+            log.flush()
+        manager.record_activity("active", 8, 1)
+        recovered_by_another(store, "w0")
+        store.away = False
+        with pytest.raises(WriterFenced, match="set aside"):
+            log.flush(PATIENCE)
+        log.flush(PATIENCE)
+        assert [r.event.bytes_sent for r in log.read() if r.seq == seq] == [7]
+        kept = [r.event for r in read_events(aside_of(log))]
+        # That the store was away is one of them.
+        assert (kept[0], len(kept)) == (ActivityRecorded(8, 1), 2)
 
 
 def test_a_slot_may_come_back_to_the_one_that_lost_it() -> None:
