@@ -11,6 +11,7 @@ from typing import Final
 STATISTICS: Final = {
     "active_connections": "connections open now",
     "total_connections": "connections ever registered",
+    "continued_connections": "those of them that a writer began again after it lost its slot",
     "max_connections": "the limit",
     "peak_connections": "the most that were open at once",
     "closed_connections": "connections that have ended",
@@ -39,6 +40,8 @@ EXTRAS: Final = {
     "websockets": "the adapter for websockets",
     "testing": "the testing kit: what draws with Hypothesis, and the pytest plugin",
     "bench": "the libraries that the benchmarks compare with",
+    "nats": "logs in NATS JetStream",
+    "postgres": "logs in PostgreSQL",
     "audit": "sealed checkpoints: Ed25519 signatures",
     "export": "Parquet and Arrow",
     "diagrams": "drawings by Graphviz, where its program `dot` is installed; ours need nothing",

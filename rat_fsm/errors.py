@@ -24,7 +24,7 @@ RatFsmError
     ├── WriterFenced (RuntimeError)     somebody else appended to this writer's chain
     ├── LogsDiverged (ValueError)       a log is no earlier copy of another
     ├── FoldFailed (RuntimeError)       a projection's code has raised, and it follows no more
-    ├── HistoryEvicted (LookupError)    a bounded memory log no longer holds it
+    ├── HistoryEvicted (LookupError)    evicted from memory or pruned: the log no longer holds it
     ├── StreamNotFound (LookupError)    no stream of the log has this id
     ├── StoreUnreadable (OSError)       no such log, or no permission, or not a log
     ├── UnsupportedFormat (ValueError)  written by a newer rat_fsm
@@ -192,7 +192,7 @@ class FoldFailed(LogError, RuntimeError):
 
 
 class HistoryEvicted(LogError, LookupError):
-    """A bounded memory log has dropped the frames that were asked for."""
+    """The frames that were asked for were evicted from a log in memory, or pruned."""
 
 
 class StreamNotFound(LogError, LookupError):

@@ -48,6 +48,7 @@ EXTRAS: Final = frozenset(
         "cryptography",
         "graphviz",
         "hypothesis",
+        "psycopg",
         "pyarrow",
         "rich",
         "starlette",

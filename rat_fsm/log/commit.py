@@ -360,7 +360,8 @@ class Committer:
             self._store.reopen()
             head = self._store.head(self._writer)
         except Exception as unreachable:  # noqa: BLE001 - whatever it is, the outcome is unknown
-            self._note(unreachable, unknown=True)
+            # Why the append failed says more, such as that a disk is full, than what came of it.
+            self._note(problem or unreachable, unknown=True)
             return None
         if head is not None and head.frame.hash == frame.hash:
             self._note(None, unknown=False)

@@ -157,7 +157,7 @@ class EventLog:
         """Opens the log at a URL for writing, creating it where there is none.
 
         Args:
-            url: ``memory:``, ``sqlite:PATH``, or a path, which means SQLite.
+            url: where it is; see `rat_fsm.open_store`.
             lifecycles: the machines whose events may be appended; NODE is always among them.
             clock: where times come from; the system's by default.
             writer: the slot to write under; the lowest free of w0, w1 … by default.

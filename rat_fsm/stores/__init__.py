@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 
 
 def open_store(url: str | Path, *, writable: bool = False) -> Store:
-    """Opens the store at a URL: ``memory:``, ``sqlite:PATH`` or a bare path, which means SQLite.
+    """Opens the store at a URL.
+
+    * ``memory:``
+    * ``sqlite:PATH``, or a bare path
+    * ``postgresql://[user[:password]@]host[:port][,…]/database[?schema=…&lease=…]``, with all that
+      libpq knows
+    * ``nats://host:port[,host:port…]/stream[?option=value…]``, for NATS JetStream
 
     Read-only unless ``writable``; read-only creates, claims and recovers nothing. A `Path` is
     never taken for a URL, whatever it looks like.
@@ -22,6 +28,7 @@ def open_store(url: str | Path, *, writable: bool = False) -> Store:
         StoreUnreadable: there is no log at this address, or it may not be read, or it is
             something else.
         UnsupportedFormat: a newer rat_fsm made it.
+        MissingExtra: what speaks to its server is not installed.
     """
     if isinstance(url, Path):
         return _open_sqlite(str(url), writable=writable)
@@ -30,9 +37,14 @@ def open_store(url: str | Path, *, writable: bool = False) -> Store:
         from rat_fsm.stores.memory import MemoryStore
 
         return MemoryStore()
+    if scheme == "nats" and colon:
+        return _open_nats(url, writable=writable)
+    if scheme in {"postgresql", "postgres"} and colon:
+        return _open_postgres(url, writable=writable)
     if colon and scheme != "sqlite" and "/" not in scheme and len(scheme) > 1:
         raise InvalidArgument(
-            f"no store for {scheme + ':'!r}; use memory:, sqlite:PATH or a path to a SQLite file"
+            f"no store for {scheme + ':'!r}; use memory:, sqlite:PATH, postgresql://…, nats://… or "
+            "a path to a SQLite file"
         )
     return _open_sqlite(rest if scheme == "sqlite" and colon else url, writable=writable)
 
@@ -43,3 +55,16 @@ def _open_sqlite(path: str, *, writable: bool) -> Store:
     from rat_fsm.stores.sqlite import SqliteStore
 
     return SqliteStore(path, writable=writable)
+
+
+def _open_nats(url: str, *, writable: bool) -> Store:
+    from rat_fsm.stores.nats import NatsStore
+    from rat_fsm.stores.nats.address import parse
+
+    return NatsStore(parse(url), writable=writable)
+
+
+def _open_postgres(url: str, *, writable: bool) -> Store:
+    from rat_fsm.stores.postgres import PostgresStore
+
+    return PostgresStore(url, writable=writable)

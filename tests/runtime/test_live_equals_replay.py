@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis.strategies as st
 from hypothesis import settings
@@ -18,7 +18,11 @@ from rat_fsm import (
     StreamMonitor,
     replay,
 )
+from rat_fsm.stores.memory import MemoryStore
 from rat_fsm.testing import VirtualClock
+
+if TYPE_CHECKING:
+    from rat_fsm.stores.port import Store
 
 IDS = st.sampled_from(["a", "b", "c", "d"])
 ERRORS = st.sampled_from(
@@ -48,7 +52,7 @@ class Server(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = VirtualClock()
-        self.log = EventLog(clock=self.clock)
+        self.log = EventLog(self.make_store(), clock=self.clock)
         self.manager = ConnectionManager(3, 30, log=self.log, stale_after=100.0)
         self.gathering = ConnectionManager(3, 30, log=self.log, activity_interval=2.0)
         self.monitor = StreamMonitor(self.manager, check_interval=1.0)
@@ -58,6 +62,10 @@ class Server(RuleBasedStateMachine):
         self.ended: list[str] = []
         self.registered = 0
         self.shut_down = False
+
+    def make_store(self) -> Store:
+        """A fresh store for one example; see tests/contract/test_live_equals_replay.py."""
+        return MemoryStore()
 
     @rule(connection_id=IDS, monitored=st.booleans())
     def register(self, connection_id: str, *, monitored: bool) -> None:

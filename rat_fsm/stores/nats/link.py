@@ -1,0 +1,194 @@
+"""A connection to the servers, whichever of them is there, and what JetStream answers over it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from rat_fsm.errors import StoreUnreadable
+from rat_fsm.stores.nats.loop import Looping
+from rat_fsm.stores.nats.wire import connected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from rat_fsm.stores.nats.address import Address
+    from rat_fsm.stores.nats.wire import Wire
+
+ASK_TIMEOUT: Final = 1.5
+ASK_INTERVAL: Final = 0.05
+
+
+class Unreachable(ConnectionError):
+    """None of the servers lets us in."""
+
+
+class Refusal(OSError):
+    """JetStream answered with an error.
+
+    Attributes:
+        code: of the kind of error, unique in JetStream.
+    """
+
+    def __init__(self, error: dict[str, Any]) -> None:
+        super().__init__(f"JetStream refused: {error.get('description', 'no reason given')}")
+        self.code = int(error.get("err_code", 0))
+
+
+class Link(Looping):
+    """A connection that is made when it is needed, and made anew after it broke.
+
+    Coroutines of the caller run on its loop by `run`; they use the other methods.
+
+    Attributes:
+        address: of the log.
+    """
+
+    def __init__(self, address: Address) -> None:
+        super().__init__()
+        self.address = address
+        self._wire: Wire | None = None
+        self._connecting = asyncio.Lock()
+        self._servers = list(address.servers)
+        self._listeners: list[tuple[str, Callable[[], None]]] = []
+
+    async def wire(self) -> Wire:
+        """The connection, a new one where it was lost.
+
+        Raises:
+            OSError: no server can be reached.
+            StoreUnreadable: the server is too old.
+        """
+        wire = self._wire
+        if wire is not None and wire.is_up:
+            return wire
+        return await self.renew(wire)
+
+    async def renew(self, lost: Wire | None) -> Wire:
+        """Drops a connection and makes a new one, unless somebody else has just done it.
+
+        Raises:
+            OSError: no server can be reached.
+        """
+        async with self._connecting:
+            if self._wire is None or self._wire is lost:
+                await self.end()
+                self._wire = await self._connect()
+            return self._wire
+
+    async def reconnect(self) -> None:
+        """Drops the connection, which may look sound, and makes one to another server, if there is.
+
+        Raises:
+            OSError: no server can be reached.
+        """
+        self._servers.append(self._servers.pop(0))
+        await self.renew(self._wire)
+
+    async def _connect(self) -> Wire:
+        """Asks the servers in turn, and remembers which of them answered."""
+        problem = Unreachable("there is no server")
+        for _ in range(len(self._servers)):
+            try:
+                wire = await connected(self.address, self._servers[0])
+                for subject, heard in self._listeners:
+                    await wire.hear(subject, heard)
+            except StoreUnreadable:
+                raise
+            except OSError as failure:
+                problem = Unreachable(str(failure))
+                self._servers.append(self._servers.pop(0))
+            else:
+                self._remember(wire)
+                return wire
+        raise problem
+
+    def _remember(self, wire: Wire) -> None:
+        """Notes the other servers of the cluster, in case that those of the URL are away."""
+        for found in wire.client.discovered_servers:
+            if found.netloc not in self._servers:
+                self._servers.append(found.netloc)
+
+    async def end(self) -> None:
+        """Drops the connection."""
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            await wire.close()
+
+    async def request(
+        self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """What JetStream answers.
+
+        Raises:
+            Refusal: an error.
+            OSError: nobody answers.
+        """
+        wire = await self.wire()
+        found: dict[str, Any] = json.loads(await wire.request(subject, payload, headers))
+        if "error" in found:
+            raise Refusal(found["error"])
+        return found
+
+    async def ask(self, subject: str, question: dict[str, Any] | None = None) -> dict[str, Any]:
+        """What JetStream's API answers; asks again while a new leader is being elected.
+
+        Only for questions that may be asked twice.
+
+        Raises:
+            Refusal: an error.
+            Unreachable: no server lets us in.
+        """
+        payload = b"" if question is None else json.dumps(question).encode()
+        while True:
+            try:
+                async with asyncio.timeout(ASK_TIMEOUT):
+                    return await self.request(self.api(subject), payload)
+            except (Refusal, Unreachable, StoreUnreadable):
+                raise
+            except TimeoutError:
+                await self._probe()
+            except OSError:
+                await asyncio.sleep(ASK_INTERVAL)
+
+    async def _probe(self) -> None:
+        """Goes to another server if this one does not answer at all: it may be stopped."""
+        if not await self.answers():
+            await self.reconnect()
+
+    async def answers(self) -> bool:
+        """Whether the server to which it is connected still says anything."""
+        wire = self._wire
+        return wire is not None and await wire.answers()
+
+    async def say(self, subject: str) -> None:
+        """Tells whoever listens, if it can."""
+        if self._wire is not None:
+            await self._wire.say(subject)
+
+    def api(self, subject: str) -> str:
+        """A subject of JetStream's API."""
+        domain = self.address.domain
+        return f"$JS.API.{subject}" if domain is None else f"$JS.{domain}.API.{subject}"
+
+    def listen(self, subject: str, heard: Callable[[], None]) -> None:
+        """Calls back on the loop for each message on a subject, on this and later connections.
+
+        Raises:
+            OSError: not on this connection.
+        """
+        self._listeners.append((subject, heard))
+        self.run(self._listen(subject, heard))
+
+    async def _listen(self, subject: str, heard: Callable[[], None]) -> None:
+        before = self._wire
+        wire = await self.wire()
+        if wire is before:  # a new one listens already
+            await wire.hear(subject, heard)
+
+
+def now() -> float:
+    """Seconds of a clock that goes on while the process is stopped or the machine asleep."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
