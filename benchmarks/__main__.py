@@ -18,6 +18,8 @@ from benchmarks.replaying import opening, replay
 from benchmarks.report import show, write_json, write_markdown
 from benchmarks.serverload import server
 from benchmarks.serving import chunk, request
+from benchmarks.stores import stores
+from benchmarks.stores_lag import lag
 from benchmarks.timetravel import travel
 from benchmarks.twins import twins
 
@@ -42,6 +44,8 @@ ROWS: Final[Mapping[str, Callable[[Scale], list[Result]]]] = {
     "chunk": chunk,
     "request": request,
     "server": server,
+    "stores": stores,
+    "lag": lag,
     "import": imports,
 }
 

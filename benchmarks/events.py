@@ -20,10 +20,10 @@ IDS = [f"conn-{number:06d}" for number in range(CONNECTIONS)]
 
 
 @contextmanager
-def managed(path: Path, connections: int = CONNECTIONS) -> Iterator[ConnectionManager]:
-    """A manager on a SQLite log with so many active connections, everything flushed."""
+def managed(url: Path | str, connections: int = CONNECTIONS) -> Iterator[ConnectionManager]:
+    """A manager on a log with so many active connections, everything flushed."""
     logging.getLogger("rat_fsm").setLevel(logging.CRITICAL)
-    log = EventLog.open(path)
+    log = EventLog.open(url)
     manager = ConnectionManager(connections, log=log)
     try:
         for number in range(connections):

@@ -52,18 +52,23 @@ class BareLoop:
         return self.events / elapsed
 
     def _store(self, connection: sqlite3.Connection, count: int) -> None:
-        base = time.time_ns() // 1000
-        rows = []
-        for number in range(count):
-            stream = number % CONNECTIONS
-            rows.append((time.time_ns() // 1000 - base, stream, 0, SENT[stream], 1))
-        types = [("connection.activity_recorded", 1, ("bytes_sent", "messages_sent"))]
-        streams = [("connection", name, number, 2) for number, name in enumerate(IDS)]
-        body = msgspec.json.encode({"types": types, "streams": streams, "events": rows})
-        digest = hashlib.sha256(body).digest()
+        body, digest = encoded(count)
         connection.execute(
             "INSERT INTO frames VALUES (?, CAST(? AS TEXT), ?)", (count, body, digest)
         )
+
+
+def encoded(count: int) -> tuple[bytes, bytes]:
+    """The body of a frame of so many activities, made now, and its hash."""
+    base = time.time_ns() // 1000
+    rows = []
+    for number in range(count):
+        stream = number % CONNECTIONS
+        rows.append((time.time_ns() // 1000 - base, stream, 0, SENT[stream], 1))
+    types = [("connection.activity_recorded", 1, ("bytes_sent", "messages_sent"))]
+    streams = [("connection", name, number, 2) for number, name in enumerate(IDS)]
+    body = msgspec.json.encode({"types": types, "streams": streams, "events": rows})
+    return body, hashlib.sha256(body).digest()
 
 
 @attrs.frozen
@@ -87,22 +92,25 @@ class Eventsourcing:
         _require_full(_pragmas(store))
         started = time.perf_counter()
         for first in range(0, self.events, self.batch):
-            recorder.insert_events(self._batch(persistence, first))
+            size = min(self.batch, self.events - first)
+            recorder.insert_events(stored_events(persistence, first, size))
         elapsed = time.perf_counter() - started
         require(recorder.max_notification_id(), self.events, self.name)
         store.close()
         return self.events / elapsed
 
-    def _batch(self, persistence: Any, first: int) -> list[Any]:
-        return [
-            persistence.StoredEvent(
-                originator_id=STREAMS[number % CONNECTIONS],
-                originator_version=number // CONNECTIONS + 1,
-                topic="connection.activity_recorded",
-                state=_facts(SENT[number % CONNECTIONS]),
-            )
-            for number in range(first, min(first + self.batch, self.events))
-        ]
+
+def stored_events(persistence: Any, first: int, count: int) -> list[Any]:
+    """So many of the library's stored events, of many streams, from a number on."""
+    return [
+        persistence.StoredEvent(
+            originator_id=STREAMS[number % CONNECTIONS],
+            originator_version=number // CONNECTIONS + 1,
+            topic="connection.activity_recorded",
+            state=_facts(SENT[number % CONNECTIONS]),
+        )
+        for number in range(first, first + count)
+    ]
 
 
 @attrs.frozen

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.fixtures import missing
+
 ROOT = Path(__file__).parent.parent
 
 if not (ROOT / "benchmarks" / "__main__.py").is_file():
@@ -27,6 +29,29 @@ def test_a_quick_run_of_the_overhead(tmp_path: Path) -> None:
         *[("chunk", "µs", 1.5)] * 2,
         *[("request", "µs", 15)] * 2,
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_quick_run_of_the_stores(tmp_path: Path) -> None:
+    """Every store that a quick run has time for is measured on real servers, and followed."""
+    file = tmp_path / "b.json"
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--only", "stores", "lag"]
+    where = ["--json", str(file), "--directory", str(tmp_path)]
+    subprocess.run([*command, *where], cwd=ROOT, check=True, capture_output=True)
+    found = json.loads(file.read_text(encoding="utf-8"))["results"]
+    skipped = [one["reason"] for one in found if "reason" in one]
+    if skipped:
+        missing("; ".join(skipped))
+    embedded, servers = ("memory", "SQLite"), ("PostgreSQL", "NATS, synced")
+    rates = [one for one in found if one["unit"] == "events/s"]
+    assert [one["what"] for one in rates] == [
+        f"{name}: record to flush" for name in (*embedded, *servers)
+    ]
+    assert [one["what"] for one in found if one["row"] == "lag"] == [
+        f"{name}: from commit to folded, p99" for name in ("SQLite", *servers)
+    ]
+    assert [one["unit"] for one in found if one["budget"] == 8] == ["x"]
 
 
 @pytest.mark.slow

@@ -83,6 +83,7 @@ def write(folder: Path, *, only_files: bool = False) -> list[Block]:
     return written
 
 
+@pytest.mark.timeout(300)
 def test_every_block_runs(tmp_path: Path) -> None:
     """Each Python block runs to its end and prints what the README says, one after the other."""
     own = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}

@@ -200,7 +200,7 @@ class PostgresServer:
         for pid in self._children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
-        os.waitid(os.P_PID, self.pid, os.WSTOPPED)  # its threads run on for a moment
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)  # it runs on for a moment
 
     def resume(self) -> None:
         """Lets it go on after `pause`."""
