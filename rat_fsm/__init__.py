@@ -12,7 +12,7 @@ from rat_fsm.policy import RetryPolicy, classify_error
 from rat_fsm.projections.connections import ConnectionInfo, ConnectionState
 from rat_fsm.projections.model import ReadModel
 from rat_fsm.projections.protocol import Projection
-from rat_fsm.replay import read_events, replay
+from rat_fsm.replay import ClusterView, follow, read_events, replay
 from rat_fsm.runtime.defaults import (
     generate_connection_id,
     get_all_connections,
@@ -38,6 +38,7 @@ from rat_fsm.table import Lifecycle
 __all__ = [
     "CONNECTION",
     "NODE",
+    "ClusterView",
     "ConnectionInfo",
     "ConnectionManager",
     "ConnectionState",
@@ -56,6 +57,7 @@ __all__ = [
     "ShutdownReport",
     "StreamMonitor",
     "classify_error",
+    "follow",
     "generate_connection_id",
     "get_all_connections",
     "get_default_connection_manager",

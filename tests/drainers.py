@@ -44,7 +44,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(path: Path, count: int = 2, behaviour: str = "ends") -> Iterator[WriterProcess]:
+def serving(path: Path | str, count: int = 2, behaviour: str = "ends") -> Iterator[WriterProcess]:
     """A process with a `Server` named ``server``: it ends, keeps (and drains), or ignores."""
     with writer_process(path, count=0) as other:
         other.run("from tests.drainers import Server")

@@ -46,7 +46,7 @@ def untraced() -> dict[str, str]:
 class WriterProcess:
     """A process that has registered ``count`` connections and waits for more to do."""
 
-    def __init__(self, path: Path, writer: str, count: int) -> None:
+    def __init__(self, path: Path | str, writer: str, count: int) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-c", _WRITER, str(path), writer, str(count)],
             cwd=PROJECT,
@@ -82,7 +82,7 @@ class WriterProcess:
 
 
 @contextlib.contextmanager
-def writer_process(path: Path, writer: str = "", count: int = 1) -> Iterator[WriterProcess]:
+def writer_process(path: Path | str, writer: str = "", count: int = 1) -> Iterator[WriterProcess]:
     """A writer in a process of its own, which ends with the context at the latest."""
     other = WriterProcess(path, writer, count)
     try:

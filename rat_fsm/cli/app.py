@@ -29,6 +29,8 @@ COMMANDS: Final = {
     "history": ("rat_fsm.cli.history", "Tell what happened to one connection."),
     "find": ("rat_fsm.cli.find", "Find connections by time, client, end, length, route or error."),
     "stats": ("rat_fsm.cli.stats", "Count connections, bytes, errors and how they ended."),
+    "writers": ("rat_fsm.cli.writers", "List who writes a log, who lives, and how far each is."),
+    "top": ("rat_fsm.cli.top", "Watch the writers of a log and their connections, live."),
     "replay": ("rat_fsm.cli.replay", "Show what was true at any moment, and who was connected."),
     "step": ("rat_fsm.cli.step", "Step through a log, event by event, forward and back."),
     "diff": ("rat_fsm.cli.diff", "Tell in what two logs, or two moments of one, differ."),
@@ -134,6 +136,7 @@ def _forget_stdout() -> None:
 def cli() -> None:
     """Read the logs of rat_fsm, the flight recorder for streaming connections.
 
-    A log is named by its URL, such as sqlite:events.db; a bare path means SQLite. Reading changes
-    nothing and works while a server is writing.
+    A log is named by its URL: sqlite:events.db, postgresql://host/database or
+    nats://host:4222/stream; a bare path means SQLite. Reading changes nothing and works while a
+    server is writing.
     """

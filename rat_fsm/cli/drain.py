@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import logging
 import socket
 import time
 from typing import TYPE_CHECKING, Final
@@ -13,19 +12,18 @@ import click
 import msgspec
 
 from rat_fsm.cli.app import FOUND
-from rat_fsm.cli.reading import progress
+from rat_fsm.cli.reading import progress, warnings_on_stderr
 from rat_fsm.cli.render import Screen, name_of, style_of
-from rat_fsm.cli.text import counted, seconds, size, without_credentials
+from rat_fsm.cli.text import counted, seconds, size
 from rat_fsm.cli.watch import Watch, open_for
 from rat_fsm.cli.words import joined
 from rat_fsm.errors import WriterBusy
 from rat_fsm.replay.sources import opened
 from rat_fsm.runtime.arguments import check_positive
-from rat_fsm.runtime.escaping import escape
 from rat_fsm.runtime.requests import actor_name, open_as_operator, request_drain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from rat_fsm.cli.watch import Run
     from rat_fsm.events import Position
@@ -67,7 +65,7 @@ def command(
     name = actor_name(_me() if actor is None else actor)
     screen, begun = Screen(), time.monotonic()
     lines = DrainLines(screen)
-    with _warnings_on_stderr():
+    with warnings_on_stderr():
         asked = request_drain(url, name)
         with opened(url) as store:
             if not as_json:
@@ -93,22 +91,6 @@ def _me() -> str:
     except (ImportError, KeyError, OSError):  # a container's user often has no name
         user = "unknown"
     return f"{user}@{socket.gethostname()}"
-
-
-@contextlib.contextmanager
-def _warnings_on_stderr() -> Iterator[None]:
-    """Shows what opening the log has to say, such as whose end it recorded, as text."""
-    log, handler = logging.getLogger("rat_fsm"), _Warnings(logging.WARNING)
-    log.addHandler(handler)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-
-
-class _Warnings(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        click.echo(escape(without_credentials(record.getMessage())), err=True)
 
 
 def _wait(watch: Watch, url: str, deadline: float, tell: Callable[[Watch], None]) -> None:

@@ -12,6 +12,7 @@ import click
 
 from rat_fsm.cli.loading import LIFECYCLES
 from rat_fsm.cli.moments import PositionType
+from rat_fsm.cli.reading import warnings_on_stderr
 from rat_fsm.cli.render import Screen
 from rat_fsm.cli.text import clock, date, moment
 from rat_fsm.cli.words import describe, joined, label, style_of_event
@@ -63,7 +64,8 @@ def command(
     """Print the events of the log at URL in their order.
 
     On a terminal times are UTC, under the day they belong to, and long details are folded.
-    In a pipe each event is one whole line. A log may be read while it is written.
+    In a pipe each event is one whole line. A log may be read while it is written. With --follow, a
+    store that goes away is asked again until it is back.
     """
     show = _shower(Screen(), as_json=as_json, at_once=follow)
     with opened(url) as store:
@@ -71,7 +73,11 @@ def command(
         newest = None if last is None else _newest(store, model, after, last)
         if follow:
             after = newest[-1].position if newest else _start(store, after, last)
-            with Subscription(store, model, after) as coming, closed_by_signals(coming):
+            with (
+                warnings_on_stderr(),
+                Subscription(store, model, after) as coming,
+                closed_by_signals(coming),
+            ):
                 _each(chain(newest or (), coming), limit, show)
         else:
             _each(read_recorded(store, model, after) if newest is None else newest, limit, show)

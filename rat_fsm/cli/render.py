@@ -51,12 +51,13 @@ class Screen:
     """Where a command writes its answer.
 
     Attributes:
+        console: rich's, for what is shown in place.
         width: the terminal's, None where the output goes elsewhere.
     """
 
     def __init__(self) -> None:
-        self._console = _Quiet(highlight=False, emoji=False)
-        self.width = self._console.width if self._console.is_terminal else None
+        self.console = _Quiet(highlight=False, emoji=False)
+        self.width = self.console.width if self.console.is_terminal else None
 
     def line(self, *parts: Part) -> None:
         """Writes parts of text one after the other, folded at the terminal's width."""
@@ -65,7 +66,7 @@ class Screen:
         else:
             text = Text.assemble(*((escape(text), style) for text, style in parts))
             text.rstrip()
-            self._console.print(text)
+            self.console.print(text)
 
     def row(self, *cells: Cell, rest: Part = ("", ""), under: int = 0) -> None:
         """Writes cells in columns and the rest after them.
@@ -92,13 +93,13 @@ class Screen:
             self._print(head)
             indent = min(cell_len(before), width - SHORTEST_FOLD)
             head = Text(" " * (indent - len(GAP)))
-        for folded in tail.wrap(self._console, max(width - indent, SHORTEST_FOLD)):
+        for folded in tail.wrap(self.console, max(width - indent, SHORTEST_FOLD)):
             self._print(head + Text(GAP) + folded)
             head = Text(" " * (indent - len(GAP)))
 
     def _print(self, text: Text) -> None:
         text.rstrip()
-        self._console.print(text, soft_wrap=True)
+        self.console.print(text, soft_wrap=True)
 
     def json(self, line: bytes) -> None:
         """Writes a line of JSON: its bytes as they are, but on a terminal nothing it obeys."""

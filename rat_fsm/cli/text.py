@@ -13,6 +13,8 @@ from rat_fsm.runtime.escaping import is_hostile
 
 # Also where a path has lost one of its two slashes.
 _USERINFO: Final = re.compile(r"(?<=//)[^/\s]*@|(?<=/)[^/\s:@]+:[^/\s@]*@")
+# A path to a SQLite file may well hold a question mark.
+_QUERY: Final = re.compile(r"(\b(?!sqlite:)[A-Za-z][A-Za-z0-9+.-]*:/{1,2}[^?\s]*)\?[^\s'\"]*")
 _UNITS: Final = ("kB", "MB", "GB", "TB", "PB")
 MILLISECOND: Final = 1_000
 SECOND: Final = 1_000_000
@@ -28,8 +30,8 @@ def harmless_json(line: bytes) -> bytes:
 
 
 def without_credentials(text: str) -> str:
-    """Text in which URLs have lost their user and password."""
-    return _USERINFO.sub("", text)
+    """Text in which URLs have lost their user, their password and their query."""
+    return _QUERY.sub(r"\1", _USERINFO.sub("", text))
 
 
 def moment(micros: int) -> str:

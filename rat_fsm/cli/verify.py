@@ -43,6 +43,12 @@ SHOWN: Final = 20
 )
 @click.option("--keep-head", is_flag=True, help="Keep a head beside the log if it is sound.")
 @click.option(
+    "--head-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Where the head is kept instead; a log on a server has no place of its own for one.",
+)
+@click.option(
     "--checkpoint",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -62,6 +68,7 @@ def command(
     *,
     head: bool,
     keep_head: bool,
+    head_file: Path | None,
     checkpoint: Path | None,
     public_key: str | None,
     as_json: bool,
@@ -70,8 +77,8 @@ def command(
     """Recompute every hash chain of the log at URL; exit with 1 if anything is wrong.
 
     The chains show any damage inside the frames that are there. Frames missing at the end show
-    against a head: the last frame of every writer, kept in FILE.head by --keep-head. Keep one from
-    time to time, and a copy of it elsewhere.
+    against a head: the last frame of every writer, kept in LOG.head by --keep-head, or in the
+    --head-file of a log on a server. Keep one from time to time, and a copy of it elsewhere.
 
     Who can write the log can also compute every hash of it anew, and the head beside it. That
     shows against a checkpoint only, which rat-fsm seal has signed and which was kept elsewhere:
@@ -85,10 +92,13 @@ def command(
     sealed = _sealed(checkpoint, public_key)
     with opened(url) as store:
         snapshots = RefoldedSnapshots(store, lifecycles.values())
-        held = Held(_kept(store) if head else None, sealed, snapshots)
+        place = head_file or _beside(store)
+        # One that is asked for by name must be there, unless it is only to be made.
+        wanted = head_file if not keep_head else None
+        held = Held((wanted or _kept(place)) if head else None, sealed, snapshots)
         report = _verify(store, held)
         if keep_head and report.sound:
-            held = attrs.evolve(held, head=_keep(store))
+            held = attrs.evolve(held, head=_keep(store, place))
         if as_json:
             screen.json(msgspec.json.encode({**_plain(report), **held.as_json()}))
         else:
@@ -145,8 +155,7 @@ def _beside(store: Store) -> Path | None:
     return head_path(path) if isinstance(path, Path) else None
 
 
-def _kept(store: Store) -> Path | None:
-    path = _beside(store)
+def _kept(path: Path | None) -> Path | None:
     return path if path is not None and path.exists() else None
 
 
@@ -159,10 +168,11 @@ def _verify(store: Store, held: Held) -> VerifyReport:
         return verify_log(store, witnesses, advance)
 
 
-def _keep(store: Store) -> Path:
-    path = _beside(store)
+def _keep(store: Store, path: Path | None) -> Path:
     if path is None:
-        raise InvalidArgument(f"{name_of(store)} is no file, so nothing can be kept beside it")
+        raise InvalidArgument(
+            f"{name_of(store)} is no file, so nothing can be kept beside it: say --head-file FILE"
+        )
     try:
         keep_heads(store, path)
     except StoreUnreadable:

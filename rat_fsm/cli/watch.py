@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from rat_fsm.codec import decode, no_collection
-from rat_fsm.errors import StoreUnreadable, WriterBusy
+from rat_fsm.errors import StoreUnreadable
 from rat_fsm.events import Started
+from rat_fsm.log.tailing import Tail
 from rat_fsm.projections.drain import drain_of
 from rat_fsm.projections.record import NodeRecord
+from rat_fsm.replay.slots import slots_of
 from rat_fsm.replay.sources import naming, new_model
 from rat_fsm.replay.tables import STARTED
 
@@ -104,7 +107,7 @@ class Watch:
 
     def __init__(self, store: Store, frame: int) -> None:
         self._store = store
-        self._after = frame
+        self._tail = Tail(store, frame, "this command")
         models = _fold(store, frame)
         running = [run for writer, model in models.items() for run in _running(writer, model)]
         self.runs = sorted(running, key=lambda run: (len(run.writer), run.writer))
@@ -117,27 +120,23 @@ class Watch:
 
     def advance(self, timeout: float) -> None:
         """Folds what is new, waiting for it at most ``timeout`` seconds."""
-        if self._store.wait(self._after, timeout):
-            for stored in self._store.read(self._after):
-                run = self._by_writer.get(stored.frame.writer)
-                if run is not None and run.node.state != "stopped":  # what follows is the next run
-                    _fold_frame(stored, run.model)
-                self._after = stored.position
+        stored = self._tail.next(timeout)
+        while stored is not None:
+            run = self._by_writer.get(stored.frame.writer)
+            if run is not None and run.node.state != "stopped":  # what follows is the next run
+                _fold_frame(stored, run.model)
+            stored = self._tail.next(0.0)
 
     def died(self) -> bool:
         """Whether a process that should be draining has ended without a word.
 
         Its slot is free then, which nobody has recorded yet: the next opening for writing does.
         """
-        return any(self._is_free(run.writer) for run in self.runs if not run.done)
-
-    def _is_free(self, writer: str) -> bool:
-        try:
-            self._store.claim(writer)
-        except (WriterBusy, StoreUnreadable):
-            return False
-        self._store.release(writer)
-        return True
+        waiting = [run.writer for run in self.runs if not run.done]
+        with contextlib.suppress(StoreUnreadable):
+            slots = slots_of(self._store, waiting)
+            return any(slots[writer].held is False for writer in waiting)
+        return False
 
 
 def _fold(store: Store, frame: int) -> dict[str, ReadModel]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from rat_fsm.codec import decode, no_collection
-from rat_fsm.errors import FlushTimeout, FoldFailed, LogClosed, LogForked
+from rat_fsm.errors import FoldFailed, LogForked
+from rat_fsm.log.following import Following
 from rat_fsm.log.saved import Saved, name_of
 from rat_fsm.projections.model import ReadModel
 from rat_fsm.projections.protocol import Projection
@@ -24,18 +24,16 @@ from rat_fsm.stores.port import GENESIS, last_frame
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from rat_fsm.events import Position
     from rat_fsm.stores.port import Store, StoredFrame
     from rat_fsm.table import Lifecycle
 
 P = TypeVar("P", bound=Projection)
-SLICE: Final = 0.25
 LONG_FOLD: Final = 100_000
 TIMEOUT: Final = 10.0
 _log = logging.getLogger("rat_fsm")
 
 
-class LiveProjection(Generic[P]):
+class LiveProjection(Following, Generic[P]):
     """A projection that follows a log; made by `EventLog.project`.
 
     It gets every durable event once, of all writers, in the order of the store, a frame at a time.
@@ -45,24 +43,16 @@ class LiveProjection(Generic[P]):
 
     Attributes:
         projection: what is folded into; look at it while `reading`.
-        error: what ended it, None while all is well.
-        ended: whether it follows the log no more.
     """
 
     def __init__(self, store: Store, lifecycles: Iterable[Lifecycle], projection: P) -> None:
+        super().__init__(store, "a projection")
         self.projection = projection
-        self.error: BaseException | None = None
-        self.ended = False
-        self._store = store
         self._model = ReadModel(lifecycles)
         self._saved = Saved.of(store, self._model.lifecycles.values(), projection)
-        self._frame, self._head = 0, GENESIS
-        # Held while a frame is folded, and while somebody reads; the other only to say how far.
-        self._still = threading.RLock()
-        self._progress = threading.Condition()
+        self._head = GENESIS
         self._catch_up()
-        name = f"rat-fsm-projection-{name_of(projection)}"
-        threading.Thread(target=self._run, name=name, daemon=True).start()
+        self._start(f"rat-fsm-projection-{name_of(projection)}")
 
     def _catch_up(self) -> None:
         """Folds what is durable now; whatever is raised is the caller's to handle."""
@@ -78,11 +68,11 @@ class LiveProjection(Generic[P]):
         for stored in self._store.read(self._frame):
             if stored.position > last or time.monotonic() > deadline:
                 break
-            self._fold(stored)
+            self._take(stored)
             folded += stored.frame.count
         return folded
 
-    def _fold(self, stored: StoredFrame) -> None:
+    def _take(self, stored: StoredFrame) -> None:
         with no_collection():
             events = list(decode(stored, self._model).recorded())
         with self._still:
@@ -93,36 +83,11 @@ class LiveProjection(Generic[P]):
                     self.projection.fold(recorded)
             except BaseException as problem:
                 # Before anybody else may go on with what is torn, or save it.
-                self.error, self.ended = problem, True
+                self.error = problem
+                self._tail.end()
                 raise
-            with self._progress:
-                self._frame, self._head = stored.position, stored.frame.hash
-                self._progress.notify_all()
-
-    def _run(self) -> None:
-        try:
-            for stored in self._coming():
-                self._fold(stored)
-        except BaseException as problem:  # noqa: BLE001 - the code of others, on a thread of ours
-            self._fail(problem)
-        finally:
-            self._end()
-
-    def _coming(self) -> Iterator[StoredFrame]:
-        """The frames from here on, as they come; a store that fails is asked again."""
-        failing = False
-        while not self.ended:
-            try:
-                if self._store.wait(self._frame, SLICE):
-                    yield from self._store.read(self._frame)
-                failing = False
-            except LogClosed:
-                return
-            except OSError as problem:
-                if not failing:
-                    _log.warning("a projection waits for a store that fails: %s", problem)
-                failing = True
-                time.sleep(SLICE)
+            self._head = stored.frame.hash
+            self._folded(stored)
 
     def _fail(self, problem: BaseException) -> None:
         _log.error(
@@ -130,54 +95,13 @@ class LiveProjection(Generic[P]):
             *(name_of(self.projection), self._frame),
             exc_info=problem,
         )
-        self.error = problem
-        self._end()
-
-    def _end(self) -> None:
-        with self._progress:
-            self.ended = True
-            self._progress.notify_all()
+        super()._fail(problem)
 
     def retire(self) -> None:
         """For a finaliser of the log, which takes no lock: its thread sees this soon, and ends."""
-        self.ended = True
-
-    def wait(self, position: Position | None = None, timeout: float | None = None) -> bool:
-        """Waits until an event has been folded: ``live.wait(log.flush())`` for all so far.
-
-        Args:
-            position: where the event is; what is durable now by default.
-            timeout: seconds; None waits as long as it takes.
-
-        Returns:
-            Whether it has been folded: False where it took too long, or this was closed before.
-
-        Raises:
-            FoldFailed: it has stopped before that event; the cause is what its code raised.
-            FlushTimeout: it would wait for itself, in its own code or while `reading`.
-            LogForked: in a forked child.
-        """
-        self._check_ours()
-        if self._is_held:
-            raise FlushTimeout("a projection cannot wait for itself")
-        wanted = last_frame(self._store) if position is None else position.frame
-        with self._progress:
-            self._progress.wait_for(lambda: self._frame >= wanted or self.ended, timeout)
-            if self._frame < wanted:
-                self._check()
-            return self._frame >= wanted
-
-    @property
-    def _is_held(self) -> bool:
-        """Whether this thread is folding it, or reading."""
-        return self._still._is_owned()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001
-
-    def _check_ours(self) -> None:
-        if isinstance(self.error, LogForked):
-            raise LogForked(*self.error.args)
+        self._tail.end()
 
     def _check(self) -> None:
-        self._check_ours()
         if self.error is not None:
             raise FoldFailed(
                 f"the projection {name_of(self.projection)} has stopped after frame "
@@ -194,8 +118,7 @@ class LiveProjection(Generic[P]):
             FoldFailed: it has stopped, and may be torn.
             LogForked: in a forked child.
         """
-        with self._still:
-            self._check()
+        with self._held_still():
             yield self.projection
 
     def close(self, timeout: float = TIMEOUT) -> None:
@@ -206,6 +129,8 @@ class LiveProjection(Generic[P]):
         Args:
             timeout: after so many seconds it ends where it is.
         """
+        if not self._is_ours:
+            return
         deadline = time.monotonic() + timeout
         held = self._is_held
         if not self._still.acquire(timeout=max(0.0, timeout)):
@@ -225,10 +150,9 @@ class LiveProjection(Generic[P]):
         if self._saved is not None:
             self._saved.save(self._frame, self._head)
 
-    def abandon(self, refusal: LogForked) -> None:
-        """For a forked child: its thread is the parent's, and may have held the locks."""
-        self._still, self._progress = threading.RLock(), threading.Condition()
-        self.error, self.ended = refusal, True
+    def abandon(self, _refusal: LogForked) -> None:
+        """For a forked child, whose parent goes on with it."""
+        self.retire()
 
     def __enter__(self) -> LiveProjection[P]:
         """Itself."""

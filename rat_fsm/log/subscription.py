@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
+import time
 from itertools import islice
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from rat_fsm.codec import decode
-from rat_fsm.errors import LogClosed
+from rat_fsm.log.tailing import SLICE, Tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from rat_fsm.events import Position, Recorded
     from rat_fsm.projections.model import ReadModel
     from rat_fsm.stores.port import Store, StoredFrame
-
-SLICE: Final = 0.25
 
 
 def read_recorded(store: Store, model: ReadModel, after: Position | None) -> Iterator[Recorded]:
@@ -49,16 +47,14 @@ class Subscription:
     """An iterator that blocks for the next durable event of any writer.
 
     Ends when it is closed, from any thread, or when the log is. It is a context manager; leaving
-    it closes it.
+    it closes it. A store that cannot be read for a while is asked again, and nothing is missed.
     """
 
     def __init__(self, store: Store, model: ReadModel, after: Position | None) -> None:
-        self._store = store
         self._model = model
         self._after = after
-        self._frame = _frame_before(after)
+        self._tail = Tail(store, _frame_before(after), "a subscription")
         self._events: Iterator[Recorded] = iter(())
-        self._closed = threading.Event()
 
     def __iter__(self) -> Iterator[Recorded]:
         """Itself."""
@@ -66,7 +62,7 @@ class Subscription:
 
     def __next__(self) -> Recorded:
         """The next event, however long it takes; StopIteration once closed."""
-        while not self._closed.is_set():
+        while not self.closed:
             recorded = self.next(SLICE)
             if recorded is not None:
                 return recorded
@@ -75,7 +71,12 @@ class Subscription:
     @property
     def closed(self) -> bool:
         """Whether it has ended: it was closed, or the log was."""
-        return self._closed.is_set()
+        return self._tail.ended
+
+    @property
+    def problem(self) -> OSError | None:
+        """Why the store cannot be read now; None while it can."""
+        return self._tail.problem
 
     def next(self, timeout: float) -> Recorded | None:
         """The next event, None where none comes within ``timeout`` seconds or once closed.
@@ -84,29 +85,26 @@ class Subscription:
             HistoryEvicted: a bounded memory log dropped events that were not delivered yet.
             DamagedFrame: a frame cannot be read.
         """
+        deadline = time.monotonic() + timeout
         recorded = next(self._events, None)
-        while recorded is None and self._more(timeout):
-            self._events = self._read()
+        while recorded is None:
+            stored = self._tail.next(max(0.0, deadline - time.monotonic()))
+            if stored is None:
+                break
+            self._events = self._read(stored)
             recorded = next(self._events, None)
         return recorded
 
-    def _more(self, timeout: float) -> bool:
-        if self._closed.is_set():
-            return False
+    def _read(self, stored: StoredFrame) -> Iterator[Recorded]:
         try:
-            return self._store.wait(self._frame, timeout)
-        except LogClosed:
-            self.close()
-            return False
-
-    def _read(self) -> Iterator[Recorded]:
-        for stored in self._store.read(self._frame):
-            yield from events_after(stored, self._model, self._after)
-            self._frame = stored.position
+            return events_after(stored, self._model, self._after)
+        except BaseException:
+            self._tail.give_back()  # who asks again is told again
+            raise
 
     def close(self) -> None:
         """Ends the iteration; idempotent."""
-        self._closed.set()
+        self._tail.end()
 
     def __enter__(self) -> Self:
         """Itself."""

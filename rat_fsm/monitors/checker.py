@@ -109,6 +109,14 @@ class Checker:
         """Says where a stream stands whose earlier events will not be given."""
         self._steps.begin(born, state)
 
+    def forget(self) -> None:
+        """Judges nothing any more of the streams that have begun; what it has found it keeps."""
+        left = [following.monitor for following in self._following]
+        self._following = [
+            FOLLOWING[one.kind](one, _looked_at(one, self.lifecycles)) for one in left
+        ]
+        self._steps = Steps(self.lifecycles)
+
     @property
     def next_deadline(self) -> int | None:
         """When the first of the pending deadlines passes, microseconds; None where none is."""

@@ -38,13 +38,25 @@ def default_folder() -> Path:
 
 def cache_file(store: Store, folder: Path | None = None) -> Path | None:
     """Where the cache of a log goes, whether there is one or not; None for one in memory."""
-    where = getattr(store, "path", None)
-    if not isinstance(where, Path):
+    key = _key(store)
+    if key is None:
         return None
-    name = hashlib.sha256(os.fsencode(where.resolve())).hexdigest()[:32]
+    name = hashlib.sha256(key).hexdigest()[:32]
     with contextlib.suppress(RuntimeError):  # a user without a home
         return (default_folder() if folder is None else folder) / f"{name}.db"
     return None
+
+
+def _key(store: Store) -> bytes | None:
+    """What tells a log from all others, with those that are made in its place later as one.
+
+    A server may keep several logs under one address, so their beginning is part of it there.
+    """
+    where = getattr(store, "path", None)
+    if isinstance(where, Path):
+        return os.fsencode(where.resolve())
+    first = None if store.url == "memory:" else frame_at(store, 1)
+    return None if first is None else store.url.encode() + first.frame.hash
 
 
 class Cache:

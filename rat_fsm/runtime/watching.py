@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Final, Self
 
 from rat_fsm.errors import HistoryEvicted, LogError
-from rat_fsm.events import MonitorViolated, Position
+from rat_fsm.events import MonitorViolated, Position, Started
 from rat_fsm.monitors import Checker
 from rat_fsm.runtime.clock import SYSTEM_CLOCK
 from rat_fsm.runtime.escaping import escape
@@ -42,6 +42,7 @@ class LiveMonitors:
 
     What was recorded before is not judged: ``rat-fsm check --monitor`` does that. Where streams
     stand that are open already is known. Other writers of the store have monitors of their own.
+    Where the log goes on under another slot, it is judged from there on.
 
     They end with the log; closing them before the log closes makes sure that all was judged.
     They are a context manager that closes itself.
@@ -65,7 +66,8 @@ class LiveMonitors:
         self._checker = Checker(monitors, lifecycles=known, limit=0)
         # Held while the monitors are asked; never while anything is appended.
         self._judging = threading.Condition()
-        self._delivered = self._judged = self._told = 0
+        self._delivered = self._told = 0
+        self._judged: Position | None = None
         self._due: tuple[int, int] | None = None
         self._alarm: Handle | None = None
         self._alarm_at: int | None = None
@@ -95,11 +97,13 @@ class LiveMonitors:
         Raises:
             What `EventLog.flush` raises.
         """
-        self._log.flush(timeout)
-        wanted = self._log.seq
+        wanted = self._log.flush(timeout)
         with self._judging:
-            self._judging.wait_for(lambda: self._judged >= wanted or self._is_over, timeout)
-            return self._judged >= wanted
+            self._judging.wait_for(lambda: self._has_judged(wanted) or self._is_over, timeout)
+            return self._has_judged(wanted)
+
+    def _has_judged(self, wanted: Position | None) -> bool:
+        return wanted is None or (self._judged is not None and self._judged >= wanted)
 
     def close(self, timeout: float = TIMEOUT) -> None:
         """Judges what was recorded so far, if that takes no longer, and ends. Idempotent."""
@@ -125,7 +129,8 @@ class LiveMonitors:
         log, heads = self._log, self._log.store.heads()
         last = max(heads.values(), key=lambda head: head.position, default=None)
         own = heads.get(log.writer)
-        self._delivered = self._judged = 0 if own is None else own.frame.first + own.frame.count - 1
+        self._delivered = 0 if own is None else own.frame.first + own.frame.count - 1
+        self._judged = None if own is None else Position(own.position, own.frame.count - 1)
         with log.reading() as model:
             for record in model.records(log.writer):
                 born = f"{log.writer}:{record.born}"
@@ -147,18 +152,9 @@ class LiveMonitors:
             self._end()
 
     def _coming(self) -> Iterator[Recorded]:
-        """What this writer records, as it becomes durable; a store that fails is asked again."""
-        failing = False
+        """What this writer records, as it becomes durable."""
         while not (self._closed.is_set() or self._subscription.closed):
-            try:
-                recorded = self._subscription.next(SLICE)
-                failing = False
-            except OSError as problem:
-                if not failing:
-                    _log.warning("monitors wait for a store that fails: %s", problem)
-                failing = True
-                self._closed.wait(SLICE)
-                continue
+            recorded = self._subscription.next(SLICE)
             if recorded is not None and recorded.writer == self._log.writer:
                 yield recorded
 
@@ -166,14 +162,22 @@ class LiveMonitors:
         with self._judging:
             found: list[Violation] = []
             if not self._was_before(recorded):
+                self._begin_anew(recorded)
                 found += self._checker.fold(recorded)
             self._delivered = recorded.seq
             found += self._pass_time()
             self._set_alarm()
         self._tell(found)
         with self._judging:
-            self._judged = recorded.seq
+            self._judged = recorded.position
             self._judging.notify_all()
+
+    def _begin_anew(self, recorded: Recorded) -> None:
+        """Where a run begins under another slot, the streams of the old one are somebody else's."""
+        if isinstance(recorded.event, Started):
+            self._checker.forget()
+            self._before.clear()
+            self._due = None
 
     def _was_before(self, recorded: Recorded) -> bool:
         """Whether an event was accepted before these monitors began, and became durable after."""

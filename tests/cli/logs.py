@@ -62,7 +62,7 @@ class Ticking:
         return self.micros
 
 
-def write(path: Path, *streams: tuple[str, Any], **options: Any) -> None:
+def write(path: Path | str, *streams: tuple[str, Any], **options: Any) -> None:
     """Appends one event after the other, each given with the id of its connection."""
     with EventLog.open(path, clock=Ticking(), **options) as log:
         log.begin({"max_connections": 10})

@@ -367,7 +367,7 @@ def test_where_there_is_no_log(tmp_path: Path) -> None:
         tmp_path / "foreign.db": "something else, not a rat_fsm log",
         tmp_path: "no regular file",
         "memory:": "a memory: log cannot be asked from outside",
-        "postgresql://me:s3cret@host/db": "no store for 'postgresql:'",
+        "redis://me:s3cret@host/db": "no store for 'redis:'",
     }
     for url, expected in said.items():
         result = run("drain", url)

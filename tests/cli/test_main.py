@@ -129,7 +129,7 @@ def test_what_is_no_log(tmp_path: Path, command: str) -> None:
         text: "not a database",
         "memory:": "cannot be read from outside its process",
         "": "is no path",
-        "nats://user:secret@host/stream": "no store for 'nats:'",
+        "redis://user:secret@host/stream": "no store for 'redis:'",
     }
     for url, expected in said.items():
         result = run(*arguments(command, url))

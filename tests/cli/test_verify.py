@@ -183,6 +183,23 @@ def test_a_head_that_is_none(path: Path) -> None:
     assert result.stderr.startswith(f"error: {head_path(path)} is no head file")
 
 
+def test_a_head_is_kept_elsewhere(path: Path) -> None:
+    """In the --head-file, as a log on a server needs it; one that is asked for must be there."""
+    file = path.with_name("kept elsewhere")
+    result = run("verify", path, "--head-file", file)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"error: no head at {file}: No such file or directory\n"
+    result = run("verify", path, "--head-file", file, "--keep-head")
+    assert plain(result.stdout)[-2] == f"held against the head kept in {file}"
+    assert not head_path(path).exists()
+    change(path, "DELETE FROM frames WHERE position = (SELECT max(position) FROM frames)")
+    result = run("verify", path, "--head-file", file)
+    assert result.exit_code == 1
+    assert "is missing" in result.stdout
+    # Its snapshot tells as well.
+    assert run("verify", path, "--head-file", file, "--no-head").exit_code == 1
+
+
 def test_a_head_that_cannot_be_kept(path: Path) -> None:
     """Where the head cannot be written one line says so."""
     long = path.with_name("x" * 246)  # the name of a temporary file beside it would be too long

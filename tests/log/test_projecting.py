@@ -521,15 +521,6 @@ def test_a_forked_child_has_no_projection() -> None:
         assert live.wait(log.flush(), PATIENCE)
 
 
-def test_an_abandoned_projection_says_why() -> None:
-    """It needs neither its thread nor its locks for that."""
-    with opened() as log:
-        live = log.project(Kept())
-        live.abandon(LogForked("the parent's"))
-        with pytest.raises(LogForked, match="the parent's"):
-            live.wait()
-
-
 def test_a_log_that_nobody_holds_is_followed_no_more() -> None:
     """Its thread ends by itself."""
     log = opened()

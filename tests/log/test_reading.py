@@ -207,6 +207,8 @@ def test_a_damaged_frame_stops_readers_there(tmp_path: Path) -> None:
             with pytest.raises(error, match="frame 2"):
                 seen.extend(events)
             assert [recorded.seq for recorded in seen] == [1, 2]
+        with pytest.raises(error, match="frame 2"):  # nobody passes over it by asking again
+            subscription.next(PATIENCE)
         store.close()
 
 

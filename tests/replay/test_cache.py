@@ -60,6 +60,29 @@ def test_what_is_kept_is_there_the_next_time(store: Store, cache_home: Path) -> 
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
+def on_a_server(*ids: str) -> MemoryStore:
+    """A store that has an address and no file, with a log in it."""
+    store = MemoryStore()
+    with EventLog(store) as log:
+        register(log, *ids)
+    store.url = "postgresql://host/db"
+    return store
+
+
+def test_a_log_on_a_server_has_a_cache_as_well(cache_home: Path) -> None:
+    """By its address and its beginning: one address may have had other logs, or have many."""
+    store, other = on_a_server("c1"), on_a_server("c2")
+    for log, expected in ((store, ["a"]), (other, ["a"]), (store, ["a", "a"])):
+        with Cache(log) as cache:
+            assert keep(cache, "a") == expected
+            assert cache.path is not None
+            assert cache.path.parent == cache_home / "rat_fsm"
+    empty = MemoryStore()
+    empty.url = "postgresql://host/db"
+    with Cache(empty) as cache:
+        assert cache.path is None
+
+
 def test_where_caches_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Under XDG_CACHE_HOME where that is absolute, else under ~/.cache."""
     monkeypatch.setenv("HOME", str(tmp_path))

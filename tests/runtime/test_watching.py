@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rat_fsm.errors import InvalidArgumentType, StoreUnreadable
+from rat_fsm.errors import InvalidArgumentType, StoreUnreadable, WriterFenced
 from rat_fsm.events import Activated, Closed, Closing, MonitorViolated, Registered
+from rat_fsm.lifecycles import CONNECTION
 from rat_fsm.log import EventLog
 from rat_fsm.monitors import Monitor, always, eventually, leads_to, never_after
 from rat_fsm.replay.monitoring import check_monitors
@@ -17,6 +18,7 @@ from rat_fsm.runtime.manager import ConnectionManager
 from rat_fsm.runtime.watching import LiveMonitors
 from rat_fsm.stores.memory import MemoryStore
 from rat_fsm.testing import VirtualClock
+from tests.leased import LeasedStore
 from tests.monitors.told import Seen
 from tests.orders import ORDER, Done, New, Noted
 
@@ -142,6 +144,32 @@ def test_what_was_before_is_not_judged(clock: VirtualClock) -> None:
         assert (violations(log), states) == ([], [("open", 5), ("open", 3)])
 
 
+def test_a_log_that_goes_on_under_another_slot_is_judged_on(
+    clock: VirtualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was asked of a stream of the old slot is asked no more; its next stream is judged."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    store = LeasedStore()
+    ending = eventually(Closed, of=CONNECTION, within=10, name="ends soon")
+    with EventLog(store, clock=clock) as log, LiveMonitors(log, ending) as live:
+        log.append(("connection", "a"), Registered("10.0.0.1"))
+        assert live.wait(PATIENCE)
+        clock.advance(5)
+        store.take_away("w0")
+        log.append(("connection", "b"), Registered("10.0.0.2"))
+        with pytest.raises(WriterFenced):
+            log.flush(PATIENCE)
+        assert live.wait(PATIENCE)
+        clock.advance(6)
+        assert live.wait(PATIENCE)
+        assert live.counts == {"ends soon": 0}
+        clock.advance(5)
+        assert live.wait(PATIENCE)
+        assert live.counts == {"ends soon": 2}
+        born = [r.stream.born for r in log.read() if isinstance(r.event, Registered)]
+        assert [one.rpartition(":")[0] for one in born] == ["w0", "w1", "w1"]
+
+
 def test_a_predicate_that_raises_is_told_once(
     log: EventLog, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -241,7 +269,7 @@ class FailingStore(MemoryStore):
 def test_a_store_that_cannot_be_read_is_asked_again(
     clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And that is said once."""
+    """And that is said once, and that it works again."""
     store = FailingStore()
     with EventLog(store, clock=clock, lifecycles=(ORDER,)) as log:
         store.failures = 2
@@ -250,7 +278,8 @@ def test_a_store_that_cannot_be_read_is_asked_again(
             assert live.wait(PATIENCE)
             assert live.counts == {"noted once": 1}
     told = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
-    assert told == ["monitors wait for a store that fails: it is away"]
+    assert told[0] == "a subscription waits for a store that fails: it is away"
+    assert [text.split(",")[0] for text in told[1:]] == ["a subscription can read the store again"]
 
 
 def test_they_end_with_the_log(clock: VirtualClock, caplog: pytest.LogCaptureFixture) -> None:
