@@ -411,9 +411,10 @@ def test_what_a_lifecycle_takes() -> None:
         *("states", "transitions", "final"),
     ]
     assert keywords.keys() - {"states", "transitions", "final"} == {
-        *("initial", "versions", "upcasters", "abandon", "reusable_ids"),
+        *("initial", "versions", "upcasters", "abandon", "resume", "reusable_ids"),
     }
-    assert (given.initial, given.abandon, given.reusable_ids) == ("new", None, False)
+    assert (given.initial, given.reusable_ids) == ("new", False)
+    assert (given.abandon, given.resume) == (None, None)
 
 
 def test_a_lifecycle_is_shown_without_what_follows_from_it() -> None:

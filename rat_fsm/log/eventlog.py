@@ -43,7 +43,6 @@ from rat_fsm.projections.model import ReadModel
 from rat_fsm.stores import open_store
 from rat_fsm.stores.memory import MemoryStore
 from rat_fsm.stores.port import SupportsSlots
-from rat_fsm.stores.spill import open_spill
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -196,6 +195,8 @@ class EventLog:
 
     def _open_spill(self, path: Path) -> Spill:
         """Opens the spill file and delivers what another process has left in it."""
+        from rat_fsm.stores.spill import open_spill  # SQLite, for those who spill
+
         file = open_spill(path)
         try:
             left = deliver_left(self.store, file)
@@ -512,6 +513,8 @@ class EventLog:
     def subscribe(self, after: Position | None = None) -> Subscription:
         """Follows the log from a position on: an iterator that blocks for the next event.
 
+        It waits out a store that cannot be read, and says why by its ``problem``.
+
         Raises:
             LogForked: in a forked child.
         """
@@ -675,7 +678,7 @@ class EventLog:
         refusal = LogForked("this log belongs to the parent process; open another")
         self._acceptor.forked(refusal)
         for live in self._projections:
-            live.abandon(refusal)
+            live.retire()
         self._finalizer.detach()
         return self.store
 

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from rat_fsm.codec import decode, no_collection
-from rat_fsm.errors import FoldFailed, LogForked
+from rat_fsm.errors import FoldFailed
 from rat_fsm.log.following import Following
 from rat_fsm.log.saved import Saved, name_of
 from rat_fsm.projections.model import ReadModel
@@ -149,10 +149,6 @@ class LiveProjection(Following, Generic[P]):
     def _save(self) -> None:
         if self._saved is not None:
             self._saved.save(self._frame, self._head)
-
-    def abandon(self, _refusal: LogForked) -> None:
-        """For a forked child, whose parent goes on with it."""
-        self.retire()
 
     def __enter__(self) -> LiveProjection[P]:
         """Itself."""

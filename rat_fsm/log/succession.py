@@ -20,8 +20,6 @@ from rat_fsm.events import DrainForced, DrainStarted, Serving, WriterReplaced
 from rat_fsm.lifecycles import NODE
 from rat_fsm.log.accept import Call
 from rat_fsm.log.recover import end_abandoned, fold_writer
-from rat_fsm.stores.spill import SpillFile
-from rat_fsm.stores.sqlite import slot_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from rat_fsm.projections.model import ReadModel
     from rat_fsm.projections.record import NodeRecord
     from rat_fsm.stores.port import Frame, Store
+    from rat_fsm.stores.spill import SpillFile
     from rat_fsm.table import Lifecycle
 
 _log = logging.getLogger("rat_fsm")
@@ -124,6 +123,9 @@ class Aside:
         self.name = ""
         self.events = 0
         self._writer = writer
+        from rat_fsm.stores.spill import SpillFile  # SQLite, for those who lose their slot
+        from rat_fsm.stores.sqlite import slot_name
+
         try:
             folder = state_folder() if spill is None else spill.parent
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MODULE: Final = ("--module", "tests.orders:ORDER")
 READING: Final = {
     *("log", "history", "stats", "replay", "step", "diff", "check", "diagram", "to-test"),
-    *("export", "verify"),
+    *("export", "verify", "top", "writers"),
 }
 OF_A_USER: Final = """
 import attrs

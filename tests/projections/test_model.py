@@ -112,13 +112,15 @@ class Naive:
         for event in self.all(ConnectionRefused):
             refused[event.cause] += event.count
         opened = dict.fromkeys(s for s, _, e in self.happened if isinstance(e, Activated))
-        waited = [self.at(Activated, s) - self.at(Registered, s) for s in opened]
+        continued = {s for s, _, e in self.happened if isinstance(e, Registered) and e.continues}
+        waited = [self.at(Activated, s) - self.at(Registered, s) for s in opened.keys() - continued]
         states = Counter(self.states[stream] for stream in self.open())
         started = self.all(Started)
         limits = started[-1].limits if started else {}
         return {
             "active_connections": len(self.open()),
             "total_connections": len(self.all(Registered)),
+            "continued_connections": len(continued),
             "max_connections": limits.get("max_connections"),
             "peak_connections": self.peak,
             "closed_connections": len(self.all(Closed)),

@@ -30,6 +30,7 @@ CONNECTION = {
     "errors": 0,
     "retries": 0,
     "total_retries": 0,
+    "continues": "",
     "delay": None,
     "reason": None,
     "stalled": False,
