@@ -61,7 +61,9 @@ def interrupted(mode: str, count: int, path: Path) -> dict[str, Any]:
     return report
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode", [*MODES[:2], *(pytest.param(mode, marks=pytest.mark.slow) for mode in MODES[2:])]
+)
 def test_thousands_of_interruptions_tear_and_lose_nothing(mode: str, tmp_path: Path) -> None:
     """No deadlock, live is replay, and every call that was acknowledged is in the file."""
     report = interrupted(mode, 2_000, tmp_path / "log.db")
