@@ -328,9 +328,10 @@ class Acceptor:
         self._totals, self._room = model.totals, sys.maxsize
 
     def _begin_with(self, call: Call) -> None:
+        """Accepts what a stream begins again with, unless its lifecycle's own code fails."""
         try:
             self._unfinished = self._prepare(call)
-        except RatFsmError as problem:
+        except Exception as problem:  # noqa: BLE001 - it hurts this stream only
             self.refused.append(problem)
             return
         self._finish()

@@ -242,9 +242,7 @@ class Committer:
     def _say_refusals(self) -> None:
         refused = self._acceptor.refused if self._acceptor is not None else []
         while refused:
-            _log.error(
-                "a call that a signal handler or finaliser made was refused", exc_info=refused.pop()
-            )
+            _log.error("a call that nobody waited for was refused", exc_info=refused.pop())
 
     def _deliver(self, frame: Frame) -> bool:
         """Stores a frame; False where it was given up or the slot is lost."""

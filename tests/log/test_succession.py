@@ -32,6 +32,7 @@ from rat_fsm.events import (
     Closed,
     DrainForced,
     DrainStarted,
+    Registered,
     RetryScheduled,
     Serving,
     Started,
@@ -310,6 +311,38 @@ def test_a_lifecycle_says_how_its_streams_go_on() -> None:
         log.append(("job", "o1"), JobDone())
         log.flush(PATIENCE)
         assert replay(store, writer="w1", lifecycles=(job,)) == log.read_model
+
+
+def test_a_stream_that_cannot_be_resumed_holds_up_nobody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What the code of a lifecycle raises is logged; the others go on, and so does the log."""
+
+    def resume(stream: Any, _born: str) -> tuple[Any, ...]:
+        raise ZeroDivisionError(stream.id)
+
+    job = Lifecycle(
+        "job",
+        states=("running", "done"),
+        final={"done"},
+        transitions=[[JobStarted, "new", "running"], [JobDone, "running", "done"]],
+        resume=resume,
+    )
+    store = LeasedStore()
+    with EventLog(store, lifecycles=(job, CONNECTION)) as log:
+        log.append(("job", "j"), JobStarted(0))
+        log.append(("connection", "a"), Registered("10.0.0.1"))
+        log.flush(PATIENCE)
+        store.take_away("w0")
+        log.append(("connection", "b"), Registered("10.0.0.2"))
+        with pytest.raises(WriterFenced):
+            log.flush(PATIENCE)
+        log.append(("job", "j"), JobStarted(1))
+        log.flush(PATIENCE)
+        assert set(log.read_model.connections) == {"a", "b"}
+        assert replay(store, writer="w1", lifecycles=(job, CONNECTION)) == log.read_model
+    told = [record for record in caplog.records if record.exc_info]
+    assert [str(record.exc_info[1]) for record in told if record.exc_info] == ["j"]
 
 
 def test_a_writer_with_a_name_ends_and_sets_aside(state: Path) -> None:
