@@ -80,7 +80,7 @@ def test_a_server_that_hangs_blocks_nobody(stand: Stand, tmp_path: Path) -> None
         scenes.pause_and_resume(run, stand.server)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_connections_are_cut_and_appends_come_late_or_twice(
     stand: Stand, tmp_path: Path, seed: int
 ) -> None:
