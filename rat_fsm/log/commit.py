@@ -255,6 +255,8 @@ class Committer:
         for look in self._looks:
             look(frame)
         last = frame.first + frame.count - 1
+        if self._spill is not None and self._spill.events and last >= self._spill.last:
+            self._spill.drop(self._writer, last)  # before anybody hears that all is stored
         self._advance(last, Position(position, frame.count - 1))
         return True
 
