@@ -45,7 +45,9 @@ def postgres_18(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pg.Postgre
 
 @pytest.fixture(scope="session")
 def postgres_15(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pg.PostgresServer]:
-    """PostgreSQL 15 of the system, which nobody stops or kills."""
+    """PostgreSQL 15 of the system, where it has one, which nobody stops or kills."""
+    if pg.system_binaries() is None:
+        pytest.skip("PostgreSQL 15 is not installed, and no package brings it")
     yield from postgres_server(tmp_path_factory, pg.system_binaries(), "PostgreSQL 15")
 
 
