@@ -194,9 +194,9 @@ class Committer:
 
     def _sleep(self) -> None:
         """Waits for a call; now and then looks whether the slot is still this writer's."""
-        leases = isinstance(self._store, SupportsSlots) and self._succession is not None
-        called = self.waiters.sleep(LEASE_INTERVAL if leases else None)
-        if not called and not self._store.holds(self._writer):  # type: ignore[attr-defined]
+        leased = self._store if isinstance(self._store, SupportsSlots) else None
+        called = self.waiters.sleep(None if leased is None else LEASE_INTERVAL)
+        if not called and leased is not None and not leased.holds(self._writer):
             self._hand_over(WriterFenced(f"the slot of {self._writer} was lost"))
 
     def _pause(self, seconds: float) -> bool:
