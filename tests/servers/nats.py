@@ -178,12 +178,14 @@ class NatsCluster:
     @staticmethod
     def _leads(server: NatsServer, stream: str) -> bool:
         try:
-            answer = asked(server, "/jsz?streams=1&leader_only=1")
+            answer = asked(server, "/jsz?streams=1")
         except OSError:
             return False
         accounts = answer.get("account_details") or []
         streams = [one for account in accounts for one in account.get("stream_detail") or []]
-        return any(one["name"] == stream for one in streams)
+        return (stream, server.name) in {
+            (one["name"], one["cluster"].get("leader")) for one in streams
+        }
 
     def url(self, stream: str, options: str = f"replicas=3&max_bytes={MAX_BYTES}") -> str:
         """Of a log that the three keep."""

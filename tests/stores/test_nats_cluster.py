@@ -135,14 +135,18 @@ def test_writers_go_on_without_the_leader(mortal_cluster: NatsCluster, by: str) 
             leader.resume()
 
 
-def test_a_reader_leaves_a_server_that_is_stopped(mortal_cluster: NatsCluster) -> None:
+@pytest.mark.parametrize("leads", [True, False], ids=["leader", "follower"])
+def test_a_reader_leaves_a_server_that_is_stopped(
+    mortal_cluster: NatsCluster, *, leads: bool
+) -> None:
     """It accepts what is asked and says nothing: another one is asked."""
     name, chain = new_stream(), make_chain("w0", 2)
     with opened(mortal_cluster.url(name)) as store:
         for frame in chain:
             append(store, frame)
     leader = mortal_cluster.leader_of(name)
-    stopped, other = (one for one in mortal_cluster.servers if one is not leader)
+    follower, other = (one for one in mortal_cluster.servers if one is not leader)
+    stopped = leader if leads else follower
     url = f"nats://{stopped.server},{other.server}/{name}"
     with opened(url, writable=False) as reader:
         assert len(list(reader.read())) == 2

@@ -208,6 +208,7 @@ def test_a_connection_that_breaks_ends_what_waits_for_it(mortal_nats: NatsServer
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_server_that_never_answers_is_given_up(mortal_nats: NatsServer) -> None:
     """It accepts connections and says nothing: every call ends, and it is closed in the end."""
     first, second = make_chain("w0", 2)

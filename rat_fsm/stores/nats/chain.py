@@ -16,7 +16,7 @@ import attrs
 from rat_fsm.errors import WriterFenced
 from rat_fsm.stores.nats.link import Refusal
 from rat_fsm.stores.nats.messages import HEADER, header_of, stored_of
-from rat_fsm.stores.nats.streams import FULL, WRONG_LAST
+from rat_fsm.stores.nats.streams import FULL, LOST_RACE
 from rat_fsm.stores.port import GENESIS
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Chains:
             try:
                 end = end_after(await self._publish(link, frame, end.position), frame)
             except Refusal as problem:
-                if problem.code != WRONG_LAST:
+                if problem.code not in LOST_RACE:
                     raise _failure(problem) from None
                 # The last one may still be the expected one, while another goes through the
                 # cluster: perhaps this very frame, from an attempt that timed out.

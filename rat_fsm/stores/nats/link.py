@@ -66,14 +66,20 @@ class Link(Looping):
             return wire
         return await self.renew(wire)
 
-    async def renew(self, lost: Wire | None) -> Wire:
+    async def renew(self, lost: Wire | None, *, elsewhere: bool = False) -> Wire:
         """Drops a connection and makes a new one, unless somebody else has just done it.
+
+        Args:
+            lost: the connection that is to be dropped.
+            elsewhere: to another server, if there is one.
 
         Raises:
             OSError: no server can be reached.
         """
         async with self._connecting:
             if self._wire is None or self._wire is lost:
+                if elsewhere:
+                    self._servers.append(self._servers.pop(0))
                 await self.end()
                 self._wire = await self._connect()
             return self._wire
@@ -84,8 +90,7 @@ class Link(Looping):
         Raises:
             OSError: no server can be reached.
         """
-        self._servers.append(self._servers.pop(0))
-        await self.renew(self._wire)
+        await self.renew(self._wire, elsewhere=True)
 
     async def _connect(self) -> Wire:
         """Asks the servers in turn, and remembers which of them answered."""
@@ -149,14 +154,16 @@ class Link(Looping):
             except (Refusal, Unreachable, StoreUnreadable):
                 raise
             except TimeoutError:
-                await self._probe()
+                await self.probe()
             except OSError:
                 await asyncio.sleep(ASK_INTERVAL)
 
-    async def _probe(self) -> None:
+    async def probe(self) -> None:
         """Goes to another server if this one does not answer at all: it may be stopped."""
-        if not await self.answers():
-            await self.reconnect()
+        wire = self._wire
+        if wire is not None and not await wire.answers():
+            wire.cut()
+            await self.renew(wire, elsewhere=True)
 
     async def answers(self) -> bool:
         """Whether the server to which it is connected still says anything."""

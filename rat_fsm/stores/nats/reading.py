@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from rat_fsm.errors import DamagedFrame, HistoryEvicted, StoreUnreadable
 from rat_fsm.stores.nats.chain import head_of
 from rat_fsm.stores.nats.link import Link
-from rat_fsm.stores.nats.loop import PATIENCE, LinkClosed
+from rat_fsm.stores.nats.loop import LinkClosed
 from rat_fsm.stores.nats.messages import stored_of
 
 if TYPE_CHECKING:
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from rat_fsm.stores.port import StoredFrame
 
 MOST_FRAMES: Final = 1024  # of one answer, which is bounded in bytes as well
+PATIENCE: Final = 15.0  # a stopped leader is left after some 3 s, and followed by another within 9
+WAIT_PATIENCE: Final = 5.0  # who waits asks again anyway, and says meanwhile what is wrong
 BEHIND_INTERVAL: Final = 0.02
+ALONE: Final = 10.0  # seconds for which the leader alone is asked after a copy was silent
 HEADS_AT_ONCE: Final = 32
 T = TypeVar("T")
 
@@ -37,6 +40,7 @@ class Reader:
     def __init__(self, link: Link, frames: Stream) -> None:
         self._link = link
         self._frames = frames
+        self._alone_until = 0.0
 
     def ask(self, work: Callable[[Link], Coroutine[Any, Any, T]], patience: float = PATIENCE) -> T:
         """What a coroutine over a link answers.
@@ -58,7 +62,8 @@ class Reader:
     def read(self, after: int, writer: str | None) -> Iterator[StoredFrame]:
         """The frames after a position, in batches, up to what the leader has when it begins.
 
-        Any server with a copy answers; one that is behind the leader is asked again.
+        Any server with a copy answers; one that is behind the leader is asked again, and one
+        that is silent is not asked for a while.
         """
         subject = None if writer is None else self._frames.subject(writer)
         target = self.ask(lambda link: self._target(link, after, writer))
@@ -88,13 +93,24 @@ class Reader:
         """Some messages from a sequence on, at least one."""
         deadline = time.monotonic() + PATIENCE
         while True:
-            found = self.ask(lambda link: self._frames.batch(link, first, subject, size))
+            found = self.ask(lambda link: self._some(link, first, subject, size))
             if found:
                 return found
             if time.monotonic() > deadline:
                 where = self._link.address.url
                 raise StoreUnreadable(f"cannot read {where}: frame {first} does not come")
             time.sleep(BEHIND_INTERVAL)
+
+    async def _some(self, link: Link, first: int, subject: str | None, size: int) -> list[Message]:
+        """Likewise, perhaps none: of a server that is behind."""
+        if time.monotonic() >= self._alone_until:
+            try:
+                return await self._frames.batch(link, first, subject, size)
+            except TimeoutError:  # it is stopped, and the cluster goes on asking it for a while
+                self._alone_until = time.monotonic() + ALONE
+                await link.probe()
+        found = await self._frames.next(link, first, subject)
+        return [] if found is None else [found]
 
     def head(self, writer: str) -> StoredFrame | None:
         """The last frame of a writer, as the leader has it."""
@@ -114,4 +130,4 @@ class Reader:
 
     def last(self) -> int:
         """The position of the last frame, as the leader has it."""
-        return self.ask(self._frames.state).last
+        return self.ask(self._frames.state, WAIT_PATIENCE).last

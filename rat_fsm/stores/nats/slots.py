@@ -18,7 +18,7 @@ import msgspec
 
 from rat_fsm.errors import StoreUnreadable, WriterBusy, WriterFenced
 from rat_fsm.stores.nats.link import Refusal, Unreachable, now
-from rat_fsm.stores.nats.streams import WRONG_LAST
+from rat_fsm.stores.nats.streams import LOST_RACE
 from rat_fsm.stores.port import Slot
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Slots:
             except Unreachable:
                 raise
             except OSError as problem:  # it may be there, and is asked for
-                if isinstance(problem, Refusal) and problem.code != WRONG_LAST:
+                if isinstance(problem, Refusal) and problem.code not in LOST_RACE:
                     raise
             else:
                 lease.renewed = sent

@@ -27,12 +27,15 @@ if TYPE_CHECKING:
     from rat_fsm.stores.nats.link import Link
 
 BATCH_BYTES: Final = 2 * 2**20
+BATCH_PATIENCE: Final = 1.5  # seconds without a message
 END_OF_BATCH: Final = "204"
 NO_MORE: Final = "404"
 NOT_FOUND: Final = 10059
 NO_MESSAGE: Final = 10037
 IN_USE: Final = 10058
-WRONG_LAST: Final = 10071
+# The last message of the subject is another one; in a cluster also: one is on its way and nobody
+# knows yet, or the new leader does not know.
+LOST_RACE: Final = frozenset({10071, 10164, 10163})
 NO_STORAGE: Final = 10047
 # Of the stream, its account, the server; the first is said where the disk is full, too.
 FULL: Final = frozenset({10077, 10002, 10023, NO_STORAGE})
@@ -97,8 +100,16 @@ class Stream:
 
     async def last(self, link: Link, subject: str) -> Message | None:
         """The last message of a subject, as the leader has it."""
+        return await self._get(link, {"last_by_subj": subject})
+
+    async def next(self, link: Link, first: int, subject: str | None) -> Message | None:
+        """The first message from a sequence on, as the leader has it."""
+        anything = ">" if subject is None else subject
+        return await self._get(link, {"seq": first, "next_by_subj": anything})
+
+    async def _get(self, link: Link, question: dict[str, Any]) -> Message | None:
         try:
-            found = await link.ask(f"STREAM.MSG.GET.{self.name}", {"last_by_subj": subject})
+            found = await link.ask(f"STREAM.MSG.GET.{self.name}", question)
         except Refusal as problem:
             if problem.code == NO_MESSAGE:
                 return None
@@ -133,7 +144,7 @@ class Stream:
         """Adds a message, if the last one of its subject is the expected one; 0 is none.
 
         Raises:
-            Refusal: `WRONG_LAST` among others.
+            Refusal: one of `LOST_RACE` among others.
             OSError: nobody knows whether it was added.
         """
         fence = {
@@ -155,6 +166,10 @@ class Stream:
         """Some messages from a sequence on, as many as one answer holds; maybe of a follower.
 
         A follower may be behind its leader, and then has fewer.
+
+        Raises:
+            TimeoutError: whoever of them was asked is silent.
+            OSError: it answers with an error.
         """
         question: dict[str, Any] = {"seq": first, "batch": size, "max_bytes": BATCH_BYTES}
         if subject is not None:
@@ -170,7 +185,7 @@ class Stream:
                 end.set_result(headers.get("Status", ""))
 
         wire = await link.wire()
-        exchange = Exchange(link.api(f"DIRECT.GET.{self.name}"), take, end)
+        exchange = Exchange(link.api(f"DIRECT.GET.{self.name}"), take, end, BATCH_PATIENCE)
         await wire.exchange(exchange, json.dumps(question).encode())
         if end.result() not in {END_OF_BATCH, NO_MORE}:
             raise OSError(f"JetStream answers {end.result()} to a direct get")

@@ -42,11 +42,34 @@ class Exchange:
         subject: where it went.
         take: called with each message that comes; sets ``done`` in the end.
         done: the answer.
+        patience: how many seconds to wait for the first message, and after each for the next.
     """
 
     subject: str
     take: Callable[[Msg], None]
     done: asyncio.Future[Any]
+    patience: float = REQUEST_TIMEOUT
+    _limit: asyncio.Timeout | None = None
+
+    async def wait(self) -> None:
+        """Until it is done.
+
+        Raises:
+            TimeoutError: no message came for too long.
+        """
+        try:
+            async with asyncio.timeout(self.patience) as self._limit:
+                await self.done
+        except TimeoutError:
+            raise TimeoutError(f"no answer in {self.patience} s") from None
+
+    def hear(self, message: Msg) -> None:
+        """Takes a message, unless it comes too late."""
+        if self.done.done():
+            return
+        self.take(message)
+        if self._limit is not None and not self.done.done():
+            self._limit.reschedule(asyncio.get_running_loop().time() + self.patience)
 
     def fail(self, problem: Exception) -> None:
         """Ends it without an answer."""
@@ -150,12 +173,12 @@ class Wire:
 
     def _answered(self, message: Msg) -> None:
         exchange = self._awaited.get(message.subject.rpartition(".")[2])
-        if exchange is None or exchange.done.done():
+        if exchange is None:
             return
         if (message.headers or {}).get("Status") == NO_RESPONDERS:
             exchange.fail(OSError("no server leads the stream now"))
         else:
-            exchange.take(message)
+            exchange.hear(message)
 
     async def say(self, subject: str) -> None:
         """Publishes an empty message, if it can; nobody relies on it."""
@@ -197,12 +220,9 @@ class Wire:
                 f"{self._inbox}.{token}",
                 dict(headers) if headers else None,
             )
-            async with asyncio.timeout(REQUEST_TIMEOUT):
-                await exchange.done
+            await exchange.wait()
         except Error as problem:
             raise OSError(self._address.scrubbed(problem)) from None
-        except TimeoutError:
-            raise TimeoutError(f"no answer in {REQUEST_TIMEOUT} s") from None
         finally:
             del self._awaited[token]
 
@@ -212,7 +232,10 @@ class Wire:
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self.client.close()
                 return
-        # The library waits until a server has taken what was sent, which may be stopped.
+        self.cut()
+
+    def cut(self) -> None:
+        """Drops it at once: to close it, the library waits until the server has taken all."""
         writer = getattr(self.client._transport, "_io_writer", None)  # noqa: SLF001
         if writer is not None:
             writer.transport.abort()
