@@ -20,6 +20,7 @@ class LeasedStore(MemoryStore):
 
     def __init__(self) -> None:
         super().__init__()
+        self.renewed: dict[str, int] = {}
         self.away = self.unheard = False
         self.epochs: dict[str, int] = {}
         self.lost: set[str] = set()
@@ -74,7 +75,8 @@ class LeasedStore(MemoryStore):
     def slots(self) -> dict[str, Slot]:
         """Every slot that was ever taken."""
         return {
-            name: Slot(name, epoch, name in self._claimed) for name, epoch in self.epochs.items()
+            name: Slot(name, epoch, name in self._claimed, self.renewed.get(name))
+            for name, epoch in self.epochs.items()
         }
 
     def holds(self, writer: str) -> bool:

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from rat_fsm.errors import WriterBusy, WriterFenced
+from rat_fsm.stores.port import SupportsSlots
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from rat_fsm.stores.port import Frame, Store
     from rat_fsm.stores.spill import SpillFile
 
-SLOT_PATIENCE: Final = 20.0  # a slot of a process that was killed is leased until then
+SLOT_PATIENCE: Final = 20.0  # for a process that is just ending, where slots are not leased
 SLOT_RETRY: Final = 0.25
 _log = logging.getLogger("rat_fsm")
 
@@ -124,17 +125,32 @@ def _deliver(store: Store, writer: str, frames: list[Frame]) -> list[Frame]:
 
 
 def _claim(store: Store, writer: str) -> None:
-    """Takes the slot of a process that may have been killed a moment ago."""
+    """Takes the slot of a process that may have been killed a moment ago.
+
+    A lease that nobody renews is waited for, however long it is.
+
+    Raises:
+        WriterBusy: somebody renews it, or has taken the slot meanwhile.
+    """
     deadline = time.monotonic() + SLOT_PATIENCE
+    before = _renewal(store, writer)
     while True:
         try:
             store.claim(writer)
         except WriterBusy:
-            if time.monotonic() > deadline:
+            renewal = _renewal(store, writer)
+            lives = time.monotonic() > deadline if renewal is None else renewal != before
+            if lives:
                 raise
             time.sleep(SLOT_RETRY)
         else:
             return
+
+
+def _renewal(store: Store, writer: str) -> tuple[int, int | None] | None:
+    """How often a slot was taken, and when its lease was last renewed; None without leases."""
+    slot = store.slots().get(writer) if isinstance(store, SupportsSlots) else None
+    return None if slot is None else (slot.epoch, slot.seen)
 
 
 def _not_stored(store: Store, writer: str, frames: list[Frame]) -> list[Frame]:

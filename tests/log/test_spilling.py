@@ -16,15 +16,18 @@ import pytest
 from hypothesis import given
 
 from rat_fsm import EventLog, read_events, replay
-from rat_fsm.errors import LogUnavailable, StoreUnreadable, WriterFenced
+from rat_fsm.errors import LogUnavailable, StoreUnreadable, WriterBusy, WriterFenced
 from rat_fsm.events import Activated, ActivityRecorded, Closed, Closing, Registered, StoreRestored
+from rat_fsm.log import spilling
 from rat_fsm.log.recover import end_abandoned, fold_writer
 from rat_fsm.log.verifying import verify_log
 from rat_fsm.stores.memory import MemoryStore
 from rat_fsm.testing import FaultyStore
+from tests.leased import LeasedStore
 from tests.processes import PROJECT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from rat_fsm.stores.port import Store
@@ -150,6 +153,59 @@ def test_what_belongs_to_nobody_any_more_is_set_aside(tmp_path: Path) -> None:
         assert amounts(read_events(file)) == [1, 2]
         check(real, again)
     assert not path.exists()
+
+
+class Busy(LeasedStore):
+    """Its slot w0 is leased to somebody else, which ``on_claim`` hears of each time it is asked."""
+
+    def __init__(self, on_claim: Callable[[Busy], None]) -> None:
+        super().__init__()
+        self.refusals = 0
+        self._on_claim = on_claim
+
+    def claim(self, writer: str | None) -> str:
+        """Counts what is refused."""
+        try:
+            return super().claim(writer)
+        except WriterBusy:
+            self.refusals += 1
+            self._on_claim(self)
+            raise
+
+
+def left_behind(store: LeasedStore, path: Path) -> None:
+    """Two events of a process that was killed while the store was away; its slot is leased."""
+    log = EventLog(store, spill=path)
+    begin(log)
+    store.away = True
+    record(log, 1, 2)
+    with pytest.raises(LogUnavailable):
+        log.close(timeout=0.2)
+    store.away = False
+    store.claim("w0")
+
+
+def test_the_lease_of_a_process_that_was_killed_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it is: nobody renews it, so what was left can still be delivered."""
+    monkeypatch.setattr(spilling, "SLOT_PATIENCE", 0.0)
+    monkeypatch.setattr(spilling, "SLOT_RETRY", 0.0)
+    store = Busy(lambda busy: busy.give_back("w0") if busy.refusals == 100 else None)
+    left_behind(store, tmp_path / "spill.db")
+    with EventLog(store, spill=tmp_path / "spill.db") as log:
+        assert (store.refusals, amounts(log.read()), log.health.set_aside) == (100, [1, 2], 0)
+    assert list(tmp_path.glob("*.db")) == []
+
+
+def test_what_was_left_is_set_aside_where_somebody_renews_the_lease(tmp_path: Path) -> None:
+    """The slot belongs to a process that lives: waiting for it would never end."""
+    store = Busy(lambda busy: busy.renewed.update(w0=busy.refusals))
+    left_behind(store, tmp_path / "spill.db")
+    with EventLog(store, spill=tmp_path / "spill.db") as log:
+        assert (store.refusals > 0, amounts(log.read())) == (True, [])
+    (aside,) = tmp_path.glob("*.aside.db")
+    assert amounts(read_events(aside)) == [1, 2]
 
 
 def test_a_log_that_is_dropped_leaves_it_as_one_that_is_closed(tmp_path: Path) -> None:
