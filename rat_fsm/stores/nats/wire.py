@@ -49,7 +49,7 @@ class Exchange:
     take: Callable[[Msg], None]
     done: asyncio.Future[Any]
     patience: float = REQUEST_TIMEOUT
-    _limit: asyncio.Timeout | None = None
+    _limit: asyncio.Timeout | None = attrs.field(default=None, init=False)
 
     async def wait(self) -> None:
         """Until it is done.
@@ -65,11 +65,12 @@ class Exchange:
 
     def hear(self, message: Msg) -> None:
         """Takes a message, unless it comes too late."""
-        if self.done.done():
+        limit = self._limit
+        if self.done.done() or (limit is not None and limit.expired()):
             return
         self.take(message)
-        if self._limit is not None and not self.done.done():
-            self._limit.reschedule(asyncio.get_running_loop().time() + self.patience)
+        if limit is not None and not self.done.done():
+            limit.reschedule(asyncio.get_running_loop().time() + self.patience)
 
     def fail(self, problem: Exception) -> None:
         """Ends it without an answer."""
