@@ -20,29 +20,20 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import attrs
-import msgspec
-
-from rat_fsm.codec import MAX_BODY, MAX_EVENTS, WIDTH, event_of, payload_of
-from rat_fsm.errors import (
-    IllegalEvent,
-    InvalidArgument,
-    InvalidArgumentType,
-    LogUnavailable,
-    RatFsmError,
-)
-from rat_fsm.events import ActivityRecorded, Observed
+from rat_fsm.codec import WIDTH
+from rat_fsm.errors import LogUnavailable, RatFsmError
+from rat_fsm.events import ActivityRecorded
+from rat_fsm.log.transactions import Call, Transaction, plan_of
 from rat_fsm.projections.connections import record_activity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from rat_fsm.codec import Rows
+    from rat_fsm.log.transactions import Decide
     from rat_fsm.projections.model import ReadModel
-    from rat_fsm.projections.record import ConnectionRecord, StreamRecord
-    from rat_fsm.table import EventType, Lifecycle
-
-    Decide = Callable[[Any, ReadModel], Iterable[Any]]
+    from rat_fsm.projections.record import ConnectionRecord
+    from rat_fsm.table import Lifecycle
 
 MAX_PENDING: Final = 200_000
 # What an open connection needs to end: Closing and Closed.
@@ -57,10 +48,6 @@ OFFER_MASK: Final = 1023
 MAX_INTERRUPTIONS: Final = 1_000
 # An exception of a queued call is its refusal if it comes again; a signal handler's does not.
 TRIES: Final = 3
-# What the body of a frame holds beside payloads: types and streams, and the beginning of a row.
-HEADROOM: Final = 16 * 1024
-ROW: Final = 32
-_encode = msgspec.json.Encoder().encode
 
 
 class Mark(NamedTuple):
@@ -68,28 +55,6 @@ class Mark(NamedTuple):
 
     generation: int
     seq: int
-
-
-@attrs.define(eq=False)
-class Call:
-    """A transaction to run: whose, what decides it, and how often it has been tried."""
-
-    lifecycle: Lifecycle
-    stream_id: str
-    decide: Decide
-    reserved: bool
-    tries: int = 0
-    interruption: BaseException | None = None
-
-
-@attrs.frozen(eq=False)
-class Transaction:
-    """A decision that was checked: ``first`` is the sequence number of its first event."""
-
-    record: StreamRecord
-    at: int
-    first: int
-    plan: list[tuple[EventType, tuple[Any, ...], Any]]
 
 
 class Acceptor:
@@ -393,8 +358,7 @@ class Acceptor:
         record = model.record(lifecycle.name, call.stream_id)
         if record is None:
             record = model.new_record(lifecycle, call.stream_id, self.writer)
-        plan, state = self._plan(lifecycle, record, tuple(call.decide(record, model)))
-        self._check_size(plan)
+        plan, state = plan_of(lifecycle, record, tuple(call.decide(record, model)))
         ends = lifecycle is self._connection and state in lifecycle.final and len(plan) <= END
         room = self._room if call.reserved or ends else self._limit
         if plan and len(self.pending) + WIDTH * len(plan) > room:
@@ -403,39 +367,6 @@ class Acceptor:
             )
         at = max(self._now() // self._tick, self.last_at)
         return Transaction(record, at, self.seq + 1, plan)
-
-    def _plan(
-        self, lifecycle: Lifecycle, record: StreamRecord, events: tuple[Any, ...]
-    ) -> tuple[list[tuple[EventType, tuple[Any, ...], Any]], str]:
-        """Checks every event and encodes it; what is folded is what will be read back."""
-        state, plan, last = record.state, [], getattr(record, "dest", None)
-        for event in events:
-            kind = lifecycle.event_type(type(event))
-            if kind is None:
-                raise InvalidArgumentType(
-                    f"{lifecycle.tag_of(event)} is no event of the lifecycle {lifecycle.name}"
-                )
-            destination = kind.moves.get(state)
-            if destination is None:
-                name = f"{lifecycle.name}/{record.id}"
-                raise IllegalEvent(name, state, kind.tag, lifecycle.legal(state))
-            payload = payload_of(kind, event)
-            plain = event_of(kind, payload)
-            if kind.cls is Observed:
-                _require_continuation(lifecycle, record, plain, last)
-                last = plain.dest
-            plan.append((kind, payload, plain))
-            state = destination
-        return plan, state
-
-    def _check_size(self, plan: list[tuple[EventType, tuple[Any, ...], Any]]) -> None:
-        """Refuses a transaction that one frame cannot hold: a crash could cut it in two."""
-        if len(plan) > MAX_EVENTS:
-            raise InvalidArgument(f"{len(plan)} events at once are more than {MAX_EVENTS}")
-        if len(plan) > 1:
-            size = len(_encode([payload for _, payload, _ in plan])) + ROW * len(plan)
-            if size > MAX_BODY - HEADROOM:
-                raise InvalidArgument(f"{size} bytes at once are more than a frame can hold")
 
     def _finish(self) -> None:
         """Completes the transaction that has begun, if any; raises what interrupted it after."""
@@ -465,17 +396,3 @@ class Acceptor:
         self.last_at = at
         self._limit = self._room - WIDTH * (END * self._totals.open + NODE_END)
         self._unfinished = None
-
-
-def _require_continuation(
-    lifecycle: Lifecycle, record: StreamRecord, event: Observed, last: str | list[Any] | None
-) -> None:
-    """Refuses an observation that does not begin where the last one of its stream ended."""
-    if event.source != last:
-        tag = lifecycle.tag_of(event)
-        raise IllegalEvent(
-            f"{lifecycle.name}/{record.id}",
-            str(last),
-            f"{tag} from {event.source!r}",
-            (f"{tag} from {last!r}",),
-        )

@@ -3,54 +3,43 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
-import platform
-import sys
 import threading
 import time
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
-from rat_fsm.codec import definitions
 from rat_fsm.core import decide as core_decide
 from rat_fsm.errors import (
     FlushTimeout,
     InvalidArgument,
     InvalidArgumentType,
     LogClosed,
-    LogError,
     LogForked,
-    Refused,
     StoreUnreadable,
     WrongExpectedVersion,
 )
-from rat_fsm.events import Serving, Started, Stopped
 from rat_fsm.lifecycles import CONNECTION, NODE
 from rat_fsm.log import process
-from rat_fsm.log.accept import Acceptor, Mark
-from rat_fsm.log.commit import Committer
-from rat_fsm.log.health import Health
+from rat_fsm.log.accept import Mark
+from rat_fsm.log.durability import in_event_loop, wait_on_loop
+from rat_fsm.log.health import Health, health_of
 from rat_fsm.log.ids import check_id
-from rat_fsm.log.recover import end_abandoned, fold_writer, recover_free_slots
+from rat_fsm.log.opening import Opening
 from rat_fsm.log.snapshots import save_snapshot
-from rat_fsm.log.spilling import Spill, deliver_left
 from rat_fsm.log.subscription import Subscription, read_recorded
-from rat_fsm.log.succession import Succession, set_aside
-from rat_fsm.log.waiting import Waiter
 from rat_fsm.projections.model import ReadModel
 from rat_fsm.stores import open_store
 from rat_fsm.stores.memory import MemoryStore
-from rat_fsm.stores.port import SupportsSlots
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from types import TracebackType
 
     from rat_fsm.events import Position, Recorded
-    from rat_fsm.log.accept import Decide
     from rat_fsm.log.projecting import LiveProjection, P
+    from rat_fsm.log.transactions import Decide
     from rat_fsm.stores.port import Store
     from rat_fsm.table import Lifecycle
 
@@ -117,25 +106,14 @@ class EventLog:
         self._now, self._tick = (time.time_ns, 1000) if clock is None else (clock.now, 1)
         self.durability = "memory" if isinstance(self.store, MemoryStore) else durability
         self._lifecycles = {lifecycle.name: lifecycle for lifecycle in (*lifecycles, NODE)}
-        self._succession = self._may_succeed(writer, spill)
-        self._spill = None if spill is None else self._open_spill(Path(spill))
-        try:
-            claimed = self.store.claim(writer)
-            try:
-                self.read_model = self._recover(claimed)
-            except BaseException:
-                self.store.release(claimed)
-                raise
-        except BaseException:
-            if self._spill is not None:
-                self._spill.file.close()
-            raise
+        file = None if spill is None else Path(spill)
+        opening = Opening(self.store, self._lifecycles, writer, file, self._now, self._tick)
+        self._acceptor, self._committer, self._run = opening.open()
+        self.read_model = self._acceptor.model
         self._closed = self._begun = False
-        self._report: Mapping[str, Any] = {}
         self._closing = threading.RLock()
         self._sources: tuple[weakref.ref[ActivitySource], ...] = ()
         self._projections: tuple[LiveProjection[Any], ...] = ()
-        self._acceptor, self._committer = self._halves(claimed)
         # Bound once: this is the hot path, and a method of our own would double its cost.
         self.record_activity = self._acceptor.record_activity
         self._finalizer = weakref.finalize(self, self._committer.retire)
@@ -186,46 +164,6 @@ class EventLog:
             store.close()
             raise
 
-    def _may_succeed(self, writer: str | None, spill: str | Path | None) -> Succession | None:
-        """How it goes on after it has lost its slot, which only a lease lets happen."""
-        if not isinstance(self.store, SupportsSlots):
-            return None
-        file = None if spill is None else Path(spill)
-        return Succession(self._lifecycles, moves=writer is None, spill=file)
-
-    def _open_spill(self, path: Path) -> Spill:
-        """Opens the spill file and delivers what another process has left in it."""
-        from rat_fsm.stores.spill import open_spill  # SQLite, for those who spill
-
-        file = open_spill(path)
-        try:
-            left = deliver_left(self.store, file)
-            if left:
-                set_aside(file, left)
-        except BaseException:
-            file.close()
-            raise
-        return Spill(file)
-
-    def _recover(self, writer: str) -> ReadModel:
-        recover_free_slots(self.store, writer, self._lifecycles)
-        model = fold_writer(self.store, writer, self._lifecycles)
-        end_abandoned(self.store, writer, model)
-        return model
-
-    def _halves(self, writer: str) -> tuple[Acceptor, Committer]:
-        fingerprints = tuple(lc.fingerprint for lc in self._lifecycles.values())
-        committer = Committer(
-            self.store,
-            writer,
-            fingerprints,
-            spill=self._spill,
-            succession=self._succession,
-        )
-        acceptor = Acceptor(self.read_model, writer, self._now, committer.wake, tick=self._tick)
-        committer.attach(acceptor, self.store.head(writer))
-        return acceptor, committer
-
     @property
     def writer(self) -> str:
         """The slot it writes under, such as ``w0``; another one once that was lost."""
@@ -234,7 +172,7 @@ class EventLog:
     @property
     def node_id(self) -> str | None:
         """The id of this run's NODE stream, None until `begin`."""
-        return self._acceptor.run
+        return self._run.id
 
     @property
     def url(self) -> str:
@@ -271,33 +209,8 @@ class EventLog:
         """
         self._acceptor.check_open()
         self._committer.start()
-        with self._acceptor.lock:
-            if self.node_id is None:
-                self._start_run(limits, policy)
+        self._run.begin(limits, policy)
         self._begun = self._committer.running and self.node_id is not None
-
-    def _start_run(
-        self, limits: Mapping[str, Any] | None, policy: Mapping[str, Any] | None
-    ) -> None:
-        """Starts a run; where starting one was interrupted after all, takes that one."""
-        if self._run() is None:
-            started = Started(
-                definitions(self._lifecycles), _versions(), dict(limits or {}), dict(policy or {})
-            )
-            events = (started, Serving())
-            if self._succession is not None:
-                self._succession.started = started
-            self._acceptor.transact(
-                NODE,
-                f"{self.writer}:{self._acceptor.seq + 1}",
-                lambda _stream, _model: events if self._run() is None else (),
-            )
-        self._acceptor.run = self._run()
-
-    def _run(self) -> str | None:
-        """The id of this writer's run that has not stopped."""
-        records = self.read_model.records(self.writer)
-        return next((record.id for record in records if record.lifecycle == NODE.name), None)
 
     def transact_node(self, request: object) -> int | None:
         """Decides a request to the current run of this writer and accepts what follows."""
@@ -321,14 +234,12 @@ class EventLog:
         """
         self._acceptor.check_open()
         self._committer.start()
-        run_id = f"{self.writer}:{self._acceptor.seq + 1}"
-        return self._acceptor.transact(NODE, run_id, lambda _stream, _model: (event,))
+        return self._run.ask(lambda _stream, _model: (event,))
 
     def _transact_node(self, decide: Decide, *, reserved: bool) -> int | None:
         if not self._begun:
             self.begin()
-        node_id = self.node_id or f"{self.writer}:{self._acceptor.seq + 1}"
-        return self._acceptor.transact(NODE, node_id, decide, reserved=reserved)
+        return self._run.transact(decide, reserved=reserved)
 
     def add_source(self, source: ActivitySource) -> None:
         """Asks a source to settle what it holds before other events of a connection; weakly."""
@@ -423,7 +334,7 @@ class EventLog:
         return mark.seq
 
     def _may_wait(self) -> bool:
-        return not self.inside and not _in_event_loop()
+        return not self.inside and not in_event_loop()
 
     def _append(
         self, stream: tuple[str | Lifecycle, str], events: tuple[Any, ...], expected: int | None
@@ -465,17 +376,8 @@ class EventLog:
         import asyncio  # 40 ms that a synchronous program need not pay
 
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[Position] = loop.create_future()
-        waiter = Waiter(
-            self._append(stream, events, expected_version) or self._acceptor.mark,
-            lambda answer: _call_soon(loop, _resolve, done, answer),
-            patient=True,
-        )
-        self._committer.when_durable(waiter)
-        try:
-            return await done
-        finally:
-            waiter.gone = True
+        mark = self._append(stream, events, expected_version) or self._acceptor.mark
+        return await wait_on_loop(mark, self._committer.when_durable, loop)
 
     def flush(self, timeout: float | None = None) -> Position | None:
         """Waits until everything accepted so far is durable.
@@ -570,29 +472,13 @@ class EventLog:
     @property
     def health(self) -> Health:
         """The condition of the log now."""
-        progress, pending = self._committer.progress, self._acceptor.seq
-        rows = self._acceptor.pending
-        oldest = progress.oldest_at or (rows[0] if rows else 0)
-        error = progress.error
-        return Health(
-            status=self._status(error),
-            pending=max(0, pending - progress.durable),
-            window=max(0, self._now() // self._tick - oldest) / 1_000_000 if oldest else 0.0,
+        return health_of(
+            self._acceptor,
+            self._committer,
+            now=self._now() // self._tick,
             durability=self.durability,
-            last_error=None if error is None else str(error),
-            outcome_unknown=progress.unknown,
-            retries=progress.retries,
-            spilled=0 if self._spill is None else self._spill.events,
-            set_aside=0 if self._succession is None else self._succession.set_aside,
             guarantee=getattr(self.store, "guarantee", ""),
         )
-
-    def _status(self, error: Exception | None) -> str:
-        if isinstance(self._acceptor.refusal, (LogClosed, LogForked)):
-            return "closed"
-        if self._acceptor.refusal is not None:
-            return "fenced"
-        return "ok" if error is None else "failing"
 
     def _ensure_ours(self) -> None:
         if isinstance(self._acceptor.refusal, LogForked):
@@ -600,7 +486,7 @@ class EventLog:
 
     def keep_report(self, report: Mapping[str, Any]) -> None:
         """Records this with the end of the run, when the log is closed: how a shutdown went."""
-        self._report = dict(report)
+        self._run.report = dict(report)
 
     def close(
         self, report: Mapping[str, Any] | None = None, timeout: float = CLOSE_TIMEOUT
@@ -637,10 +523,7 @@ class EventLog:
         with self._acceptor.lock:
             try:
                 if self._begun:
-                    event = Stopped({"clean": True, **self._report, **(report or {})})
-                    self._transact_node(lambda _stream, _model: (event,), reserved=True)
-            except (Refused, LogError) as problem:
-                _log.warning("the end of this run could not be recorded: %s", problem)
+                    self._run.stop(report)
             finally:
                 self._acceptor.stop(LogClosed("the log was closed; open it again"))
             return self._acceptor.settle()
@@ -652,7 +535,7 @@ class EventLog:
             return
         self.read_model.cursor = {self.writer: self._acceptor.seq}
         self.read_model.last_at = {self.writer: self._acceptor.last_at}
-        head = self._committer.head
+        head = self._committer.progress.head
         save_snapshot(self.store, self.writer, self.read_model, position.frame, head)
 
     def _let_go(self, timeout: float) -> None:
@@ -663,10 +546,7 @@ class EventLog:
         try:
             self._close_projections(timeout)
         finally:
-            self.store.release(self.writer)
-            self.store.close()
-            if self._spill is not None:
-                self._spill.file.close()
+            self._committer.let_go()
 
     def _close_projections(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
@@ -694,38 +574,3 @@ class EventLog:
     ) -> None:
         """Closes it."""
         self.close()
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), "rat_fsm": _our_version()}
-
-
-@functools.cache
-def _our_version() -> str:
-    """Asked once: the whole README is part of what is read for it."""
-    from importlib import metadata  # it imports the email package, 15 ms
-
-    try:
-        return metadata.version("rat-fsm")
-    except metadata.PackageNotFoundError:  # run from a checkout
-        return "not installed"
-
-
-def _in_event_loop() -> bool:
-    """Whether this thread runs an event loop; if asyncio was never imported, none does."""
-    asyncio = sys.modules.get("asyncio")
-    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001
-
-
-def _call_soon(loop: Any, *call: Any) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop was closed; nobody waits any more
-        loop.call_soon_threadsafe(*call)
-
-
-def _resolve(done: Any, answer: Position | Exception) -> None:
-    if done.done():  # it was cancelled
-        return
-    if isinstance(answer, Exception):
-        done.set_exception(answer)
-    else:
-        done.set_result(answer)

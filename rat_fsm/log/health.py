@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
+
+from rat_fsm.errors import LogClosed, LogForked
+
+if TYPE_CHECKING:
+    from rat_fsm.log.accept import Acceptor
+    from rat_fsm.log.commit import Committer
 
 
 @attrs.frozen
@@ -40,3 +48,33 @@ class Health:
     def ready(self) -> bool:
         """Whether a load balancer should send more."""
         return self.status == "ok"
+
+
+def health_of(
+    acceptor: Acceptor, committer: Committer, *, now: int, durability: str, guarantee: str
+) -> Health:
+    """The condition of the halves of a log at a time, microseconds."""
+    progress, pending = committer.progress, acceptor.seq
+    rows = acceptor.pending
+    oldest = progress.oldest_at or (rows[0] if rows else 0)
+    error = progress.error
+    return Health(
+        status=_status(acceptor.refusal, error),
+        pending=max(0, pending - progress.durable),
+        window=max(0, now - oldest) / 1_000_000 if oldest else 0.0,
+        durability=durability,
+        last_error=None if error is None else str(error),
+        outcome_unknown=progress.unknown,
+        retries=progress.retries,
+        spilled=committer.spilled,
+        set_aside=committer.set_aside,
+        guarantee=guarantee,
+    )
+
+
+def _status(refusal: Exception | None, error: Exception | None) -> str:
+    if isinstance(refusal, (LogClosed, LogForked)):
+        return "closed"
+    if refusal is not None:
+        return "fenced"
+    return "ok" if error is None else "failing"

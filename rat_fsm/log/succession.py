@@ -7,31 +7,25 @@ which they continue; what was accepted and not stored by then is set aside in a 
 
 from __future__ import annotations
 
-import logging
-import os
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from rat_fsm.errors import LogError, WriterBusy
 from rat_fsm.events import DrainForced, DrainStarted, Serving, WriterReplaced
 from rat_fsm.lifecycles import NODE
-from rat_fsm.log.accept import Call
+from rat_fsm.log.aside import Aside
 from rat_fsm.log.recover import end_abandoned, fold_writer
+from rat_fsm.log.transactions import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from rat_fsm.events import Started
     from rat_fsm.projections.model import ReadModel
     from rat_fsm.projections.record import NodeRecord
-    from rat_fsm.stores.port import Frame, Store
-    from rat_fsm.stores.spill import SpillFile
+    from rat_fsm.stores.port import Store
     from rat_fsm.table import Lifecycle
-
-_log = logging.getLogger("rat_fsm")
 
 
 @attrs.define
@@ -80,12 +74,13 @@ class Succession:
         run = f"{writer}:{model.cursor.get(writer, 0) + 1}"
 
         def calls(streams: list[Any], left: int) -> Iterator[Call]:
-            replaced = WriterReplaced(former, aside.events + left, aside.name)
+            file = aside.expect(left)
+            replaced = WriterReplaced(former, aside.events + left, file)
             yield from self._run(run, replaced, streams)
             for record in streams:
                 lifecycle = self.lifecycles[record.lifecycle]
                 if lifecycle.resume is not None and record.state not in lifecycle.final:
-                    born = f"{former}:{record.born}" if record.born <= durable else ""
+                    born = _begun(former, durable, record)
                     resuming = _resuming(lifecycle, record, born)
                     yield Call(lifecycle, record.id, resuming, reserved=True)
 
@@ -96,6 +91,13 @@ class Succession:
             node = next((one for one in streams if one.lifecycle == NODE.name), None)
             begun = (self.started, Serving(), replaced, *_drain_of(node))
             yield Call(NODE, run, lambda _stream, _model: begun, reserved=True)
+
+
+def _begun(former: str, durable: int, record: Any) -> str:
+    """Where a stream began, as far as the store knows: it may be one that this one continued."""
+    if record.born <= durable:
+        return f"{former}:{record.born}"
+    return getattr(record, "continues", "")
 
 
 def _resuming(lifecycle: Lifecycle, record: Any, born: str) -> Any:
@@ -109,66 +111,3 @@ def _drain_of(run: NodeRecord | None) -> Iterator[Any]:
         yield DrainStarted(run.drain_deadline, run.drain_open, run.drain_requested_by)
         if run.state == "forcing":
             yield DrainForced(run.drain_open)
-
-
-class Aside:
-    """A file for what was not stored; made when something is put into it.
-
-    Attributes:
-        name: the file, empty where none can be written.
-        events: how many events are in it.
-    """
-
-    def __init__(self, spill: Path | None, writer: str) -> None:
-        self.name = ""
-        self.events = 0
-        self._writer = writer
-        from rat_fsm.stores.spill import SpillFile  # SQLite, for those who lose their slot
-        from rat_fsm.stores.sqlite import slot_name
-
-        try:
-            folder = state_folder() if spill is None else spill.parent
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            name = f"{slot_name(writer)}-{time.time_ns()}.aside.db"
-            self._file: SpillFile | None = SpillFile(folder / name)
-            self.name = str(self._file.path)
-        except (OSError, RuntimeError, WriterBusy) as problem:  # RuntimeError: no home
-            _log.critical("what is not stored of %s cannot be set aside: %s", writer, problem)
-            self._file = None
-
-    def keep(self, frames: Iterable[Frame]) -> None:
-        """Adds frames; where they cannot be kept, says that they are lost."""
-        fresh = list(frames)
-        events = sum(frame.count for frame in fresh)
-        self.events += events
-        try:
-            if fresh and self._file is not None:
-                self._file.keep(fresh)
-        except (OSError, LogError) as problem:
-            _log.critical("%d events of %s are lost: %s", events, self._writer, problem)
-
-    def close(self) -> None:
-        """Lets go of the file, which stays where there is something in it."""
-        if self._file is not None:
-            self._file.close()
-
-
-def set_aside(file: SpillFile, frames: Sequence[Frame]) -> None:
-    """Moves frames of a spill file that no writer can deliver any more into files of their own."""
-    for writer in {frame.writer for frame in frames}:
-        own = [frame for frame in frames if frame.writer == writer]
-        aside = Aside(file.path, writer)
-        aside.keep(own)
-        aside.close()
-        _log.error("%d events of %s are set aside in %s", aside.events, writer, aside.name)
-        file.drop(writer, own[-1].first + own[-1].count - 1)
-
-
-def state_folder() -> Path:
-    """Where files of ours are kept that nobody chose a place for.
-
-    ``rat_fsm`` under ``$XDG_STATE_HOME``, or ``~/.local/state`` without one.
-    Source: XDG Base Directory Specification 0.8, which wants a relative path to be ignored.
-    """
-    told = Path(os.environ.get("XDG_STATE_HOME", ""))
-    return (told if told.is_absolute() else Path.home() / ".local" / "state") / "rat_fsm"

@@ -1,4 +1,4 @@
-"""Those who wait for events to be durable, how far the store has come, and what they are told.
+"""Those who wait for events to be durable, and whatever else is wanted of the committing thread.
 
 Whoever wants something of the committing thread puts it into a queue; nobody shares a lock with
 it but the one of the accepting half. `queue.SimpleQueue.put` is C code that may interrupt itself,
@@ -10,74 +10,27 @@ from __future__ import annotations
 import functools
 import queue
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from rat_fsm.errors import FlushTimeout, LogUnavailable, OutcomeUnknown, WriterFenced
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from rat_fsm.events import Position
     from rat_fsm.log.accept import Mark
+    from rat_fsm.log.progress import Progress
+
+FIRST_BACKOFF: Final = 0.05
+MAX_BACKOFF: Final = 5.0
 
 
-@attrs.define
-class Progress:
-    """How far the store has come; written by the committing thread only.
-
-    Attributes:
-        durable: the sequence number of the last durable event.
-        position: where that event is.
-        oldest_at: the time of the oldest event that was taken and is neither stored nor in the
-            spill file, 0 where there is none.
-        retries: how often the store has been asked again after a failure.
-        error: what the store said last while it failed.
-        failing_since: when it began to (of `time.monotonic`), 0 while it works.
-        unknown: whether a frame may have been stored that the store could not be asked for.
-        former: how far each slot had come when it was lost, the first one first.
-        spill: the file where what is not stored is kept, None where there is none.
-    """
-
-    durable: int = 0
-    position: Position | None = None
-    oldest_at: int = 0
-    retries: int = 0
-    error: Exception | None = None
-    failing_since: float = 0.0
-    unknown: bool = False
-    former: list[tuple[int, Position | None]] = attrs.field(factory=list)
-    spill: Path | None = None
-
-    def has_settled(self, mark: Mark) -> bool:
-        """Whether everything up to a mark is durable, or never will be."""
-        # Read in this order: another thread asks, too, and a new slot's numbers are not the old's.
-        durable = self.durable
-        return mark.generation < len(self.former) or mark.seq <= durable
-
-    def answer_to(self, mark: Mark) -> Position | Exception:
-        """Where the last durable event is, where everything up to a mark is; else why not."""
-        durable, position = self.durable, self.position
-        lost = mark.generation < len(self.former)
-        if lost:
-            durable, position = self.former[mark.generation]
-        if mark.seq <= durable and position is not None:
-            return position
-        if lost:
-            missing = mark.seq - durable
-            return WriterFenced(f"{missing} events were set aside: their writer lost its slot")
-        return self._failure(mark.seq - durable)
-
-    def _failure(self, missing: int) -> Exception:
-        if self.error is None:
-            return FlushTimeout(f"{missing} events are not durable yet; they are still pending")
-        if isinstance(self.error, WriterFenced):
-            return WriterFenced(*self.error.args)
-        cls = OutcomeUnknown if self.unknown else LogUnavailable
-        kept = "" if self.spill is None else f"; they are kept in {self.spill}"
-        return cls(f"{missing} events wait for a store that fails: {self.error}{kept}")
+def backoffs() -> Iterator[float]:
+    """How many seconds to wait before a store is asked once more, each time."""
+    seconds = FIRST_BACKOFF
+    while True:
+        yield seconds
+        seconds = min(MAX_BACKOFF, 2 * seconds)
 
 
 @attrs.define(eq=False)
@@ -103,6 +56,9 @@ class Waiters:
     Attributes:
         wake: asks for a commit soon; C code, safe in signal handlers and finalisers.
         put: likewise, with somebody who waits.
+        stopping: whether the committing thread is to end once nothing is pending. Whoever sets
+            this or the next one wakes it.
+        giving_up: whether it is to end as soon as it can.
     """
 
     def __init__(self, progress: Progress) -> None:
@@ -111,6 +67,7 @@ class Waiters:
         self._waiting: list[Waiter] = []
         self.put = self._calls.put
         self.wake: Callable[[], None] = functools.partial(self._calls.put, None)
+        self.stopping = self.giving_up = False
 
     def __bool__(self) -> bool:
         """Whether somebody waits."""
@@ -124,10 +81,10 @@ class Waiters:
             return False
         return True
 
-    def pause(self, seconds: float, is_over: Callable[[], bool]) -> bool:
+    def pause(self, seconds: float) -> bool:
         """Waits so that more events share a commit; whether somebody is in a hurry."""
-        deadline = time.monotonic() + seconds
-        while not is_over():
+        deadline, stopping = time.monotonic() + seconds, self.stopping
+        while not self.giving_up and self.stopping is stopping:
             try:
                 call = self._calls.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:

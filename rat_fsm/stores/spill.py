@@ -14,12 +14,14 @@ from rat_fsm.errors import LogClosed, StoreUnreadable, WriterBusy
 from rat_fsm.stores.sqlite import INSERT, SELECT, SqliteStore, columns_of, locked, stored_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from rat_fsm.stores.port import Frame
+    from rat_fsm.stores.port import Frame, StoredFrame
 
-_NEXT: Final = f"{SELECT} first > ? ORDER BY position LIMIT 1"
-_DROP: Final = "DELETE FROM frames WHERE writer = ? AND first + count - 1 <= ?"
+_NEXT: Final = f"{SELECT} position > ? AND first > ? ORDER BY position LIMIT 1"
+_DROP: Final = "DELETE FROM frames WHERE position > ? AND first + count - 1 <= ?"
+_REMOVE: Final = "DELETE FROM frames WHERE position = ?"
+_LAST: Final = "SELECT coalesce(max(position), 0) FROM frames"
 _COUNT: Final = "SELECT coalesce(sum(count), 0) FROM frames"
 
 
@@ -48,7 +50,7 @@ class SpillFile(SqliteStore):
         self._lock = lock
         try:
             super().__init__(str(path), writable=True)
-            ((self.events,),) = self._query(_COUNT)
+            self._count()
         except BaseException:
             lock.release()
             raise
@@ -70,26 +72,46 @@ class SpillFile(SqliteStore):
                 raise OSError(f"cannot spill to {self.path}: {problem}") from problem
             self.events += sum(frame.count for frame in frames)
 
-    def next_after(self, seq: int) -> Frame | None:
-        """The first frame that begins after an event, None where there is none."""
-        rows = self._query(_NEXT, seq)
-        return stored_of(rows[0]).frame if rows else None
+    @property
+    def last(self) -> int:
+        """The position of the last frame, 0 where there is none."""
+        ((last,),) = self._query(_LAST)
+        return int(last)
 
-    def drop(self, writer: str, seq: int) -> None:
-        """Deletes a writer's frames up to an event."""
-        self._query(_DROP, writer, seq)
+    def next_after(self, seq: int, base: int) -> StoredFrame | None:
+        """The first frame past a position that begins after an event, None where there is none."""
+        rows = self._query(_NEXT, base, seq)
+        return stored_of(rows[0]) if rows else None
+
+    def drop(self, seq: int, base: int) -> None:
+        """Deletes the frames up to an event, of those past a position."""
+        self._query(_DROP, base, seq)
+        self._count()
+
+    def remove(self, positions: Iterable[int]) -> None:
+        """Deletes the frames at some positions."""
+        for position in positions:
+            self._query(_REMOVE, position)
+        self._count()
+
+    def _count(self) -> None:
         ((self.events,),) = self._query(_COUNT)
 
     def close(self) -> None:
         """Lets go of the file, and deletes it where nothing is in it."""
         with self.lock:
-            empty = not self._closed and not self.events
+            empty = not self._closed and self._is_empty()
             self.let_go()
             if empty:
                 for name in (self.path, f"{self.path}-wal", f"{self.path}-shm"):
                     Path(name).unlink(missing_ok=True)
             super().close()
             self._lock.release()
+
+    def _is_empty(self) -> bool:
+        with contextlib.suppress(StoreUnreadable):  # then somebody should look at it
+            return not self.last
+        return False
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -18,10 +19,11 @@ from hypothesis import given
 from rat_fsm import EventLog, read_events, replay
 from rat_fsm.errors import LogUnavailable, StoreUnreadable, WriterBusy, WriterFenced
 from rat_fsm.events import Activated, ActivityRecorded, Closed, Closing, Registered, StoreRestored
-from rat_fsm.log import spilling
+from rat_fsm.log import delivery, spilling
 from rat_fsm.log.recover import end_abandoned, fold_writer
 from rat_fsm.log.verifying import verify_log
 from rat_fsm.stores.memory import MemoryStore
+from rat_fsm.stores.spill import SpillFile
 from rat_fsm.testing import FaultyStore
 from tests.leased import LeasedStore
 from tests.processes import PROJECT
@@ -50,10 +52,27 @@ def record(log: EventLog, *amounts: int) -> None:
 
 def wait_until(log: EventLog, spilled: int) -> None:
     """Until so many events are in the file."""
+    wait_for(lambda: log.health.spilled >= spilled)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Until something is so."""
     deadline = time.monotonic() + PATIENCE
-    while log.health.spilled < spilled:
-        assert time.monotonic() < deadline, log.health
+    while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.002)
+
+
+def record_and_flush(log: EventLog, amount: int) -> None:
+    """An activity of a connection of its own, durable."""
+    log.append(("connection", f"of {amount}"), Registered("10.0.0.1"), Activated())
+    log.append(("connection", f"of {amount}"), ActivityRecorded(amount, 1))
+    log.flush(PATIENCE)
+
+
+def refuses(*_: Any) -> None:
+    """What a file does whose disk is full."""
+    raise StoreUnreadable(28, "No space left on device")
 
 
 def amounts(events: Any) -> list[int]:
@@ -294,11 +313,9 @@ def test_a_file_that_cannot_be_is_refused_before_anything_else(tmp_path: Path) -
 
 
 def test_a_full_disk_under_the_file_keeps_everything_in_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As without a file: the bound of memory counts, and order is kept when there is room again."""
-    from rat_fsm.stores.spill import SpillFile
-
     store = FaultyStore()
     keep, full = SpillFile.keep, [False]
 
@@ -315,14 +332,157 @@ def test_a_full_disk_under_the_file_keeps_everything_in_memory(
         wait_until(log, 1)
         full[0] = True
         record(log, 2)
-        wait_until(log, 2)  # in memory, behind the file
+        wait_for(lambda: "kept in memory only" in caplog.text)
+        health = log.health
+        assert (health.pending, health.spilled, health.window > 0.0) == (2, 1, True)
+        with pytest.raises(LogUnavailable, match=r"no space left on device [(]refused[)]$"):
+            log.flush()  # it does not say that all is kept
         record(log, 3)
         full[0] = False
         wait_until(log, 3)
+        assert log.health.window == 0.0
         store.away = False
         log.flush(PATIENCE)
         assert amounts(log.read()) == [1, 2, 3]
         check(store.real, log)
+
+
+def test_what_neither_store_nor_file_took_is_said_to_be_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At the end of a log, when there is no later any more."""
+    store = FaultyStore()
+    log = EventLog(store, spill=tmp_path / "spill.db")
+    begin(log)
+    store.away = True
+    record(log, 1)
+    wait_until(log, 1)
+    monkeypatch.setattr(SpillFile, "keep", refuses)
+    record(log, 2, 3)
+    with pytest.raises(LogUnavailable):
+        log.close(timeout=0.2)
+    assert "3 events of w0 are lost: [Errno 28] No space left" in caplog.text  # and the run's end
+    assert amounts(read_events(tmp_path / "spill.db")) == [1]
+
+
+def test_a_file_that_cannot_be_tidied_does_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk has no room to delete either: what is stored is stored, once."""
+    store, drop = FaultyStore(), SpillFile.drop
+    with EventLog(store, spill=tmp_path / "spill.db") as log:
+        begin(log)
+        for first in (0, 100):
+            store.away = True
+            record(log, *range(first, first + 100))
+            wait_until(log, 100)
+            monkeypatch.setattr(SpillFile, "drop", refuses)
+            store.away = False
+            log.flush(PATIENCE)
+            assert (log.health.spilled, log.health.status) == (0, "ok")
+            monkeypatch.setattr(SpillFile, "drop", drop)
+        assert amounts(log.read()) == list(range(200))
+        check(store.real, log)
+    with EventLog(store.real, spill=tmp_path / "spill.db") as log:
+        assert amounts(log.read()) == list(range(200))
+    assert list(tmp_path.glob("*.db")) == []
+
+
+def test_a_file_that_cannot_be_read_holds_up_what_comes_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it can be: the chain has an order. Health says why."""
+    store, read = FaultyStore(), SpillFile.next_after
+    monkeypatch.setattr(delivery, "MAX_BACKOFF", 0.01)
+    with EventLog(store, spill=tmp_path / "spill.db") as log:
+        begin(log)
+        store.away = True
+        record(log, *range(10))
+        wait_until(log, 10)
+        record(log, *range(10, 20))
+        wait_until(log, 20)
+        monkeypatch.setattr(SpillFile, "next_after", refuses)
+        store.away = False
+        wait_for(lambda: "No space left" in (log.health.last_error or ""))
+        record(log, 20)
+        assert log.health.status == "failing"
+        monkeypatch.setattr(SpillFile, "next_after", read)
+        log.flush(PATIENCE)
+        assert amounts(log.read()) == list(range(21))
+        check(store.real, log)
+
+
+def test_no_more_is_spilled_than_is_pending(tmp_path: Path) -> None:
+    """Also while it is being delivered."""
+    store = FaultyStore()
+    with EventLog(store, spill=tmp_path / "spill.db") as log:
+        begin(log)
+        store.away = True
+        for number in range(300):
+            record(log, number)
+            if not number % 10:
+                wait_until(log, number + 1)
+        wait_until(log, 300)
+        store.away = False
+        looks = []
+        while (health := log.health).pending:
+            looks.append(health.spilled <= health.pending)
+        assert all(looks)
+
+
+@pytest.mark.parametrize(
+    "damage", ["body = replace(body, '[', '{')", "count = 'many'", "hash = zeroblob(32)"]
+)
+def test_what_is_damaged_in_the_file_is_not_delivered(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    """It would end the chain for everybody; what was before it is stored, the rest set aside."""
+    store, path = FaultyStore(), tmp_path / "spill.db"
+    log = EventLog(store, spill=path)
+    begin(log)
+    store.away = True
+    for number in range(3):
+        record(log, number)
+        wait_until(log, number + 1)
+    with pytest.raises(LogUnavailable):
+        log.close(timeout=0.2)
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        positions = [row[0] for row in database.execute("SELECT position FROM frames")]
+        database.execute(f"UPDATE frames SET {damage} WHERE position = ?", positions[1:2])  # noqa: S608
+    with EventLog(store.real, spill=path) as again:
+        assert "is damaged and stays there" in caplog.text
+        assert amounts(again.read()) == [0]
+        (aside,) = tmp_path.glob("*.aside.db")
+        assert amounts(read_events(aside)) == [2]
+        check(store.real, again)
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT position FROM frames").fetchall() == [(positions[1],)]
+
+
+def test_what_cannot_be_set_aside_stays_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is deleted before it is somewhere else; the next opening tries again."""
+    real, path = MemoryStore(), tmp_path / "spill.db"
+    store = FaultyStore(real)
+    log = EventLog(store, spill=path)
+    begin(log)
+    store.away = True
+    record(log, 1, 2)
+    wait_until(log, 2)
+    store.kill()
+    with pytest.raises(WriterFenced):
+        log.close()
+    end_abandoned(real, "w0", fold_writer(real, "w0", log.read_model.lifecycles))
+    with monkeypatch.context() as patch:
+        patch.setattr(SpillFile, "keep", refuses)
+        with EventLog(real, spill=path) as again:
+            record_and_flush(again, 3)
+    assert amounts(read_events(path)) == [1, 2]
+    store = FaultyStore(real)
+    with EventLog(store, spill=path) as again:
+        assert amounts(read_events(next(tmp_path.glob("*.aside.db")))) == [1, 2]
+    assert not path.exists()
 
 
 @given(st.lists(st.sampled_from(["record", "away", "back", "wait", "end", "again"]), max_size=20))

@@ -38,13 +38,16 @@ from rat_fsm.events import (
     Started,
     WriterReplaced,
 )
+from rat_fsm.log.aside import Aside
 from rat_fsm.log.recover import end_abandoned, fold_writer
 from rat_fsm.log.verifying import verify_log
 from tests.leased import LeasedStore
 from tests.orders import ORDER, New
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from rat_fsm.stores.port import Frame
 
 PATIENCE = 10.0
 STEPS = ["record", "register", "close", "lose", "recover", "flush", "away", "back"]
@@ -99,6 +102,13 @@ def recovered_by_another(store: LeasedStore, writer: str) -> None:
     store.give_back(writer)
 
 
+def lose_the_end(store: LeasedStore) -> None:
+    """What a server does that was behind by a frame when it took over."""
+    del store._frames[-1]
+    last = store._frames[-1]
+    store._heads[last.frame.writer] = last
+
+
 def born_of(model: ReadModel, name: str) -> int:
     """The number of the event with which an open connection began."""
     record = model.record("connection", name)
@@ -110,6 +120,24 @@ def aside_of(log: EventLog) -> Path:
     """The file that the log says it has put things into."""
     (replaced,) = [r.event for r in log.read() if isinstance(r.event, WriterReplaced)]
     return Path(replaced.file)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Until something is so."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def wait_for_writer(log: EventLog, writer: str) -> None:
+    """Until it goes on under another slot."""
+    wait_for(lambda: log.writer == writer)
+
+
+def refuses(*_: Any) -> None:
+    """What a full disk does."""
+    raise OSError(28, "No space left on device")
 
 
 def test_open_connections_begin_again_under_a_new_slot() -> None:
@@ -160,6 +188,93 @@ def test_a_connection_that_nobody_has_heard_of_is_new() -> None:
         )
         assert getattr(record, "continues", None) == ""
         assert manager.get_stats()["continued_connections"] == 3
+
+
+def test_a_slot_may_be_lost_before_anything_is_stored_there() -> None:
+    """A connection continues the last stream of its own that somebody can know."""
+    store = LeasedStore()
+    with opened(store) as (log, manager):
+        borns = {f"w0:{born_of(log.read_model, name)}" for name in manager.connections}
+        append = store.append
+        store.take_away("w0")
+        manager.record_activity("active", 1, 1)
+
+        def lose_the_next(frame: Frame) -> int:
+            if frame.writer == "w1":
+                store.take_away("w1")
+            return append(frame)
+
+        store.append = lose_the_next  # type: ignore[method-assign]
+        with pytest.raises(WriterFenced):
+            log.flush(PATIENCE)
+        wait_for_writer(log, "w2")
+        log.flush(PATIENCE)
+        model = replay(store, writer="w2", lifecycles=LIFECYCLES.values())
+        assert {record.continues for record in model.open_records()} == borns
+        assert model == log.read_model
+
+
+def test_no_file_is_named_where_nothing_was_set_aside(state: Path) -> None:
+    """Nor is one made."""
+    store = LeasedStore()
+    with opened(store) as (log, _):
+        store.take_away("w0")
+        wait_for_writer(log, "w1")
+        log.flush(PATIENCE)
+        (replaced,) = [r.event for r in log.read() if isinstance(r.event, WriterReplaced)]
+        assert (replaced.set_aside, replaced.file, state.exists()) == (0, "", False)
+
+
+@pytest.mark.parametrize("left", [True, False], ids=["spilled", "in memory"])
+def test_what_cannot_be_set_aside_is_said(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    left: bool,
+) -> None:
+    """It stays where it is, if it is somewhere; the event names the place, or none."""
+    store, path = LeasedStore(), tmp_path / "spill.db"
+    tmp_path.joinpath("state").write_text("no folder")
+    with opened(store, **({"spill": path} if left else {})) as (log, manager):
+        store.away = left
+        manager.record_activity("active", 1, 1)
+        if left:
+            wait_for(lambda: log.health.spilled == 1)
+            monkeypatch.setattr(Aside, "_opened", refuses)
+        store.take_away("w0")
+        store.away = False
+        wait_for_writer(log, "w1")
+        log.flush(PATIENCE)
+        (replaced,) = [r.event for r in log.read() if isinstance(r.event, WriterReplaced)]
+        where = str(path) if left else ""
+        assert (replaced.set_aside, replaced.file, log.health.set_aside) == (1, where, 1)
+        assert "1 events of w0 cannot be set aside" in caplog.text
+        assert replay(store, writer="w1", lifecycles=LIFECYCLES.values()) == log.read_model
+    if left:
+        kept = [r.event for r in read_events(path, lifecycles=LIFECYCLES.values())]
+        assert kept == [ActivityRecorded(1, 1)]
+
+
+def test_a_connection_that_the_store_has_lost_is_new() -> None:
+    """A number that the former chain may give away again is continued by nobody."""
+    store = LeasedStore()
+    with opened(store) as (log, manager):
+        known = f"w0:{born_of(log.read_model, 'active')}"
+        manager.register_connection("young", "10.0.0.9")
+        log.flush(PATIENCE)
+        lose_the_end(store)
+        store.take_away("w0")
+        manager.record_activity("young", 1, 1)
+        with pytest.raises(WriterFenced):
+            log.flush(PATIENCE)
+        log.flush(PATIENCE)
+        continued = {
+            r.stream.id: r.event.continues
+            for r in log.read()
+            if r.writer == "w1" and isinstance(r.event, Registered)
+        }
+        assert (continued["young"], continued["active"]) == ("", known)
 
 
 def test_what_was_not_stored_is_in_a_file_that_every_reader_reads(state: Path) -> None:
