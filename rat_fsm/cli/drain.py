@@ -109,7 +109,8 @@ def _wait(watch: Watch, url: str, deadline: float, tell: Callable[[Watch], None]
 
 
 def _record_deaths(url: str) -> None:
-    with contextlib.suppress(WriterBusy):  # whoever has it open has recorded them
+    # Whoever has it open has recorded them; a store that is away is asked again.
+    with contextlib.suppress(WriterBusy, OSError):
         open_as_operator(url).close()
 
 
@@ -147,9 +148,9 @@ class DrainLines:
         for run in watch.runs:
             drain = run.drain
             turn, count = (drain.phase, run.done), (drain.remaining, drain.stalled)
-            told = self._told.get(run.writer)
+            told = self._told.get(run.node.id)
             if told is None or told[0] != turn or (told[1] != count and now >= told[2] + PAUSE):
-                self._told[run.writer] = turn, count, now
+                self._told[run.node.id] = turn, count, now
                 self._change(run)
         self._screen.flush()
 

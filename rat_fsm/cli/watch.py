@@ -11,7 +11,7 @@ import attrs
 
 from rat_fsm.codec import decode, no_collection
 from rat_fsm.errors import StoreUnreadable
-from rat_fsm.events import Started
+from rat_fsm.events import Started, WriterReplaced
 from rat_fsm.log.tailing import Tail
 from rat_fsm.projections.drain import drain_of
 from rat_fsm.projections.record import NodeRecord
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rat_fsm.stores.port import Store, StoredFrame
 
 MOST_LEFT: Final = 100
+WRITER_REPLACED: Final = b'"node.writer_replaced"'
 
 
 @attrs.frozen(eq=False)
@@ -108,9 +109,15 @@ class Watch:
     def __init__(self, store: Store, frame: int) -> None:
         self._store = store
         self._tail = Tail(store, frame, "this command")
-        models = _fold(store, frame)
-        running = [run for writer, model in models.items() for run in _running(writer, model)]
-        self.runs = sorted(running, key=lambda run: (len(run.writer), run.writer))
+        self.runs: list[Run] = []
+        self._by_writer: dict[str, Run] = {}
+        for writer, model in _fold(store, frame).items():
+            self._take(writer, model)
+
+    def _take(self, writer: str, model: ReadModel) -> None:
+        """Watches the runs that a writer has begun and not ended."""
+        self.runs += _running(writer, model)
+        self.runs.sort(key=lambda run: (len(run.writer), run.writer))
         self._by_writer = {run.writer: run for run in self.runs}
 
     @property
@@ -123,9 +130,22 @@ class Watch:
         stored = self._tail.next(timeout)
         while stored is not None:
             run = self._by_writer.get(stored.frame.writer)
-            if run is not None and run.node.state != "stopped":  # what follows is the next run
+            if run is not None and run.node.state != "stopped":
                 _fold_frame(stored, run.model)
+            else:  # what follows a run is the next, which counts if it goes on with one of these
+                self._follow(stored)
             stored = self._tail.next(0.0)
+
+    def _follow(self, stored: StoredFrame) -> None:
+        """Takes a run that goes on with one which has lost its slot, where a frame begins one."""
+        if WRITER_REPLACED not in stored.frame.body:
+            return
+        model = new_model()
+        events = [recorded.event for recorded in decode(stored, model).recorded()]
+        former = {event.writer for event in events if isinstance(event, WriterReplaced)}
+        if not former.isdisjoint(self._by_writer):
+            _fold_frame(stored, model)
+            self._take(stored.frame.writer, model)
 
     def died(self) -> bool:
         """Whether a process that should be draining has ended without a word.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rat_fsm.projections.stats import Totals
 
 RECOVERED: Final = frozenset({"crash", "forced"})  # what recovery ends connections with
+MOST_DIGITS: Final = 19  # of the number of an event
 MOST_ENDS: Final = 65_536  # so many of these are remembered, the newest ones
 
 
@@ -69,7 +70,7 @@ class Continued:
         model, ended = self._models.get(writer), self._recovered.pop(born, None)
         if ended is not None:
             self._count(ended)
-        elif model is not None and number.isdecimal():
+        elif model is not None and number.isdecimal() and len(number) <= MOST_DIGITS:
             record = model.known(writer).get(int(number))
             if isinstance(record, ConnectionRecord):
                 self.open[born] = record

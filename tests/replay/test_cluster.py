@@ -194,6 +194,18 @@ def test_a_connection_that_goes_on_elsewhere_counts_once(recovered_first: bool) 
     new.close()
 
 
+@pytest.mark.parametrize("said", ["w0:" + "9" * 5000, "w0:x", "w0:", ":", "w9:1", "w0:²"])
+def test_a_stream_that_was_never_begun_is_continued_by_nobody(said: str) -> None:
+    """Whatever somebody wrote there, the view goes on."""
+    store = MemoryStore()
+    with EventLog(store) as log, ClusterView(store) as view:
+        log.append(("connection", "c1"), Registered("10.0.0.1", continues=said))
+        log.flush()
+        caught_up(view)
+        assert [c.info.connection_id for c in view.connections()] == ["c1"]
+        close_connection(log, "c1")
+
+
 def test_limits_are_summed_over_what_runs() -> None:
     """None where one that runs has no limit."""
     store = MemoryStore()
