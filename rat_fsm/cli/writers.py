@@ -49,7 +49,7 @@ COLUMNS: Final = (
 def command(url: str, *, as_json: bool, lifecycles: Mapping[str, Lifecycle]) -> None:
     """List who writes the log at URL: slots, heads, when each was last seen, open streams.
 
-    A slot is held by a process that lives, free, or dead: then its process ended without a word,
+    A slot is held by a process that lives, free, or dead: then its process ended or was stopped,
     and what it left open is ended by the next server that opens the log. Where slots are leased,
     by PostgreSQL and NATS, the epoch says how often one was taken, and one whose process has died
     is held until its lease ends. A log in a file says only whether a process on this machine has

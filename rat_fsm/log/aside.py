@@ -43,7 +43,9 @@ class Aside:
             fresh = list(frames)
             events = sum(frame.count for frame in fresh)
             if fresh:
-                self._opened().keep(fresh)
+                file = self._opened()
+                file.keep(fresh)
+                self.name = str(file.path)
         except (OSError, RatFsmError, RuntimeError) as problem:  # RuntimeError: there is no home
             _log.critical("%d events of %s cannot be set aside: %s", events, self._writer, problem)
             return False
@@ -60,7 +62,7 @@ class Aside:
         """Where so many more events will be, which `keep` is going to be given."""
         if events and not self.name:
             with contextlib.suppress(OSError, RatFsmError, RuntimeError):
-                self._opened()
+                self.name = str(self._opened().path)
         return self.name
 
     def _opened(self) -> SpillFile:
@@ -72,7 +74,6 @@ class Aside:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             name = f"{slot_name(self._writer)}-{time.time_ns()}.aside.db"
             self._file = SpillFile(folder / name)
-            self.name = str(self._file.path)
         return self._file
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from rat_fsm.errors import RatFsmError, WriterFenced
+from rat_fsm.errors import LogError, RatFsmError, WriterFenced
 from rat_fsm.events import StoreRestored
 from rat_fsm.lifecycles import NODE
 
@@ -72,7 +72,7 @@ class Attempts:
         Whoever has the slot now may have added to it, so it need not be the head any more.
 
         Raises:
-            WriterFenced: it is not there.
+            WriterFenced: it is not there, or nobody can tell.
         """
         last = self._progress.position
         try:
@@ -80,6 +80,8 @@ class Attempts:
         except OSError as unreachable:
             self._note(unreachable, unknown=True)
             return None
+        except LogError as unreadable:  # a frame is damaged, or evicted: that does not pass
+            raise problem from unreadable
         if stored is None or stored.frame.hash != frame.hash:
             raise problem
         self._note(None, unknown=False)

@@ -76,7 +76,7 @@ class Delivery:
             _log.warning("what was spilled cannot be read, and is tried again: %s", problem)
             self._progress.error = problem
             self._waiters.fail()
-            self._waiters.pause(MAX_BACKOFF)
+            self._waiters.pause(MAX_BACKOFF, failing=True)
             return False
         return True
 
@@ -122,14 +122,14 @@ class Delivery:
     def _wait(self, seconds: float) -> None:
         """Waits before the store is asked again; what is accepted meanwhile goes into the file."""
         if not self._backlog.spills:
-            self._waiters.pause(seconds)
+            self._waiters.pause(seconds, failing=True)
             return
         deadline, hurried = time.monotonic() + seconds, False
         while not hurried and (left := deadline - time.monotonic()) > 0:
             if self._waiters.giving_up:
                 return
             self._backlog.fill()
-            hurried = self._waiters.pause(min(left, SPILL_INTERVAL))
+            hurried = self._waiters.pause(min(left, SPILL_INTERVAL), failing=True)
 
     def lose_slot(self, problem: WriterFenced) -> None:
         """The slot is somebody else's: goes on under another one, or ends."""

@@ -64,7 +64,9 @@ class Handover:
             return False
         if self._acceptor.refusal is not None or not succession.moves:
             self.end(problem)
-            self._set_aside(succession).close()
+            aside = self._set_aside(succession)
+            succession.set_aside += aside.events
+            aside.close()
             return False
         _log.error("writer %s has lost its slot: %s", self._acceptor.writer, problem)
         self._progress.error, self._progress.unknown = problem, False
@@ -96,7 +98,7 @@ class Handover:
             except (OSError, WriterFenced) as unreachable:
                 self._progress.error = unreachable
                 self._waiters.fail()
-                self._waiters.pause(backoff)
+                self._waiters.pause(backoff, failing=True)
             except RatFsmError as unusable:
                 self.end(unusable)
             else:

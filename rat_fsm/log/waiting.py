@@ -7,6 +7,7 @@ so that signal handlers and finalisers may call at any moment.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import queue
 import time
@@ -81,15 +82,18 @@ class Waiters:
             return False
         return True
 
-    def pause(self, seconds: float) -> bool:
-        """Waits so that more events share a commit; whether somebody is in a hurry."""
+    def pause(self, seconds: float, *, failing: bool = False) -> bool:
+        """Waits so that more events share a commit; whether somebody is in a hurry.
+
+        While the store is ``failing``, those are not who wait on anyway.
+        """
         deadline, stopping = time.monotonic() + seconds, self.stopping
         while not self.giving_up and self.stopping is stopping:
             try:
                 call = self._calls.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
                 return False
-            if self._hear(call):
+            if self._hear(call) and not (failing and call is not None and call.patient):
                 return True
         return True
 
@@ -134,8 +138,8 @@ class Waiters:
 
     def dismiss(self) -> None:
         """Answers everybody: the committing thread has ended. Any thread may call it then."""
-        while self._waiting:
-            self._resolve(self._waiting.pop())
+        for waiter in self._left():
+            self._resolve(waiter)
         while True:
             try:
                 call = self._calls.get_nowait()
@@ -143,3 +147,9 @@ class Waiters:
                 return
             if call is not None:
                 self._resolve(call)
+
+    def _left(self) -> Iterator[Waiter]:
+        """Takes those who wait one by one; another thread may do so, too."""
+        with contextlib.suppress(IndexError):
+            while True:
+                yield self._waiting.pop()

@@ -25,7 +25,7 @@ from rat_fsm import (
     read_events,
     replay,
 )
-from rat_fsm.errors import OutcomeUnknown, WriterFenced
+from rat_fsm.errors import DamagedFrame, OutcomeUnknown, WriterFenced
 from rat_fsm.events import (
     Activated,
     ActivityRecorded,
@@ -38,16 +38,16 @@ from rat_fsm.events import (
     Started,
     WriterReplaced,
 )
-from rat_fsm.log.aside import Aside
 from rat_fsm.log.recover import end_abandoned, fold_writer
 from rat_fsm.log.verifying import verify_log
+from rat_fsm.stores.spill import SpillFile
 from tests.leased import LeasedStore
 from tests.orders import ORDER, New
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rat_fsm.stores.port import Frame
+    from rat_fsm.stores.port import Frame, StoredFrame
 
 PATIENCE = 10.0
 STEPS = ["record", "register", "close", "lose", "recover", "flush", "away", "back"]
@@ -64,6 +64,17 @@ class JobStarted:
 @attrs.frozen
 class JobDone:
     """It has ended."""
+
+
+class DamagedStore(LeasedStore):
+    """Nobody can read the chain of one writer."""
+
+    damaged = ""
+
+    def read(self, after: int = 0, writer: str | None = None) -> Iterator[StoredFrame]:
+        if writer and writer == self.damaged:
+            raise DamagedFrame("its hash is another", position=after + 1)
+        return super().read(after, writer)
 
 
 @pytest.fixture(autouse=True)
@@ -241,7 +252,7 @@ def test_what_cannot_be_set_aside_is_said(
         manager.record_activity("active", 1, 1)
         if left:
             wait_for(lambda: log.health.spilled == 1)
-            monkeypatch.setattr(Aside, "_opened", refuses)
+            monkeypatch.setattr(SpillFile, "keep", refuses)
         store.take_away("w0")
         store.away = False
         wait_for_writer(log, "w1")
@@ -275,6 +286,20 @@ def test_a_connection_that_the_store_has_lost_is_new() -> None:
             if r.writer == "w1" and isinstance(r.event, Registered)
         }
         assert (continued["young"], continued["active"]) == ("", known)
+
+
+def test_a_log_goes_on_where_nobody_can_read_what_was_stored_before() -> None:
+    """Whether the refused frame is in the damaged chain is not to be found out: it is set aside."""
+    store = DamagedStore()
+    with opened(store) as (log, manager):
+        store.take_away("w0")
+        store.damaged = "w0"
+        manager.record_activity("active", 1, 1)
+        with pytest.raises(WriterFenced):
+            log.flush(PATIENCE)
+        log.flush(PATIENCE)
+        assert (log.writer, log.health.status, log.health.set_aside) == ("w1", "ok", 1)
+        store.damaged = ""
 
 
 def test_what_was_not_stored_is_in_a_file_that_every_reader_reads(state: Path) -> None:
@@ -468,9 +493,11 @@ def test_a_writer_with_a_name_ends_and_sets_aside(state: Path) -> None:
         manager.record_activity("active", 3, 1)
         with pytest.raises(WriterFenced):
             log.flush(PATIENCE)
-        assert log.health.status == "fenced"
+        health = log.health
         with pytest.raises(WriterFenced):
             log.append(("connection", "active"), ActivityRecorded(1, 1))
+    # Out here, where the end of the manager, which is refused, cannot hide what is wrong.
+    assert (health.status, health.set_aside) == ("fenced", 1)
     (file,) = state.glob("*.aside.db")
     assert next(r.event for r in read_events(file)) == ActivityRecorded(3, 1)
 
