@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 INTERVAL: Final = 0.010
 LEASE_INTERVAL: Final = 1.0
+LAST_PATIENCE: Final = 30.0  # with a store that hangs, where a file could still take the rest
 _log = logging.getLogger("rat_fsm")
 
 
@@ -76,7 +77,8 @@ class Committer:
         self._backlog: Backlog
         self._handover: Handover
         self._delivery: Delivery
-        self._starting = self._retired = self._ended = False
+        self._starting = self._retired = self._ended = self._done = False
+        self._once = threading.Lock()
         self._one = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -155,7 +157,10 @@ class Committer:
         self.stop()
 
     def join(self, timeout: float) -> bool:
-        """Waits for the thread to end; past the timeout it stops retrying."""
+        """Waits for the thread to end; past the timeout it stops retrying.
+
+        Then it still waits for what it is at: with a spill file long enough for every store.
+        """
         thread = self._thread
         if thread is None or not self.running:
             return True
@@ -163,7 +168,7 @@ class Committer:
         if thread.is_alive():
             self._waiters.giving_up = True
             self.wake()
-            thread.join(MAX_BACKOFF)
+            thread.join(MAX_BACKOFF if self._spill is None else LAST_PATIENCE)
         return not thread.is_alive()
 
     def _run(self) -> None:
@@ -179,11 +184,26 @@ class Committer:
             self._ended = True
             self._backlog.keep_rest()
             self._waiters.dismiss()
+            self._done = True
             if self._retired:
-                self.let_go()
+                self._let_go()
 
     def let_go(self) -> None:
-        """Gives the slot back and closes the store and the spill file; nothing is stored after."""
+        """Gives the slot back and closes the store and the spill file.
+
+        Where the thread still hangs in the store, it does so itself in the end: what is pending
+        goes into the file before.
+        """
+        self._retired = True
+        if self._done or not self.running:
+            self._let_go()
+        else:
+            self._waiters.giving_up = True
+            self.wake()
+
+    def _let_go(self) -> None:
+        if not self._once.acquire(blocking=False):
+            return
         self._store.release(self._acceptor.writer)
         self._store.close()
         if self._spill is not None:

@@ -539,11 +539,11 @@ class EventLog:
         save_snapshot(self.store, self.writer, self.read_model, position.frame, head)
 
     def _let_go(self, timeout: float) -> None:
-        process.forget(self)
-        self._finalizer.detach()
-        self._committer.stop()
-        self._committer.join(0.0 if self._committer.progress.error else timeout)
         try:
+            process.forget(self)
+            self._finalizer.detach()
+            self._committer.stop()
+            self._committer.join(0.0 if self._committer.progress.error else timeout)
             self._close_projections(timeout)
         finally:
             self._committer.let_go()

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from rat_fsm.errors import RatFsmError, WriterFenced
+from rat_fsm.errors import (
+    DamagedFrame,
+    HistoryEvicted,
+    RatFsmError,
+    UnsupportedFormat,
+    WriterFenced,
+)
 from rat_fsm.log.waiting import backoffs
 
 if TYPE_CHECKING:
@@ -22,7 +28,8 @@ if TYPE_CHECKING:
     from rat_fsm.log.progress import Progress
     from rat_fsm.log.succession import Succession
     from rat_fsm.log.waiting import Waiters
-    from rat_fsm.stores.port import Store
+    from rat_fsm.projections.model import ReadModel
+    from rat_fsm.stores.port import Store, StoredFrame
 
 _log = logging.getLogger("rat_fsm")
 
@@ -113,19 +120,31 @@ class Handover:
         self._store.release(former)
         self._store.reopen()
         kept = self._kept(former)
-        writer = self._store.claim(None)
-        try:
-            model = succession.fold(self._store, writer)
-            head = self._store.head(writer)
-        except BaseException:
-            self._store.release(writer)
-            raise
+        writer, model, head = self._claim(succession)
         begin = succession.begin(former, kept, writer, model, aside)
         with self._acceptor.lock:
             left = self._acceptor.succeed(writer, model, begin)
             self._progress.lose_slot()
             self._backlog.begin(head)
         aside.keep(chain.frames(*left))
+
+    def _claim(self, succession: Succession) -> tuple[str, ReadModel, StoredFrame | None]:
+        """Claims the first free slot that can be recovered, with what it has recorded."""
+        unusable: list[str] = []
+        try:
+            while True:
+                writer = self._store.claim(None)
+                try:
+                    return writer, succession.fold(self._store, writer), self._store.head(writer)
+                except (DamagedFrame, HistoryEvicted, UnsupportedFormat) as problem:
+                    _log.error("the log cannot go on as writer %s: %s", writer, problem)
+                    unusable.append(writer)  # held, so that another one is given
+                except BaseException:
+                    self._store.release(writer)
+                    raise
+        finally:
+            for writer in unusable:
+                self._store.release(writer)
 
     def _kept(self, former: str) -> int:
         """The number of the last event that the store still has of those it took.

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,15 @@ import pytest
 from hypothesis import given
 
 from rat_fsm import EventLog, read_events, replay
-from rat_fsm.errors import LogUnavailable, StoreUnreadable, WriterBusy, WriterFenced
+from rat_fsm.errors import (
+    FlushTimeout,
+    LogUnavailable,
+    StoreUnreadable,
+    WriterBusy,
+    WriterFenced,
+)
 from rat_fsm.events import Activated, ActivityRecorded, Closed, Closing, Registered, StoreRestored
-from rat_fsm.log import delivery, spilling
+from rat_fsm.log import commit, delivery, spilling
 from rat_fsm.log.recover import end_abandoned, fold_writer
 from rat_fsm.log.verifying import verify_log
 from rat_fsm.stores.memory import MemoryStore
@@ -32,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from rat_fsm.stores.port import Store
+    from rat_fsm.stores.port import Frame, Store
 
 PATIENCE = 10.0
 END = (Closing("normal", "app", "streaming"), Closed("normal", 0, 0, 0, 0, 0.0))
@@ -412,8 +419,89 @@ def test_a_file_that_cannot_be_read_holds_up_what_comes_after_it(
         check(store.real, log)
 
 
-def test_no_more_is_spilled_than_is_pending(tmp_path: Path) -> None:
+class Hanging(MemoryStore):
+    """Its appends do not return, and then fail, while ``hangs`` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hangs = False
+        self.entered, self.goes_on = threading.Event(), threading.Event()
+
+    def append(self, frame: Frame) -> int:
+        """Waits for ``goes_on``."""
+        if self.hangs:
+            self.entered.set()
+            assert self.goes_on.wait(PATIENCE)
+            raise TimeoutError("no answer")
+        return super().append(frame)
+
+
+@pytest.fixture
+def hanging(tmp_path: Path) -> tuple[Hanging, EventLog]:
+    """A log whose store hangs while more is pending than it was given."""
+    store = Hanging()
+    log = EventLog(store, spill=tmp_path / "spill.db")
+    begin(log)
+    store.hangs = True
+    record(log, 1)
+    assert store.entered.wait(PATIENCE)
+    record(log, 2, 3)
+    return store, log
+
+
+@pytest.mark.parametrize("impatient", [False, True], ids=["it is waited for", "it is left"])
+def test_a_store_that_hangs_at_the_end_costs_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    hanging: tuple[Hanging, EventLog],
+    *,
+    impatient: bool,
+) -> None:
+    """Its slot and the file are held until it has answered, and the file has the rest."""
+    store, log = hanging
+    if impatient:
+        monkeypatch.setattr(commit, "LAST_PATIENCE", 0.05)
+    else:
+        threading.Timer(0.1, store.goes_on.set).start()
+    with pytest.raises(FlushTimeout):
+        log.close(timeout=0.05)
+    if impatient:
+        with pytest.raises(WriterBusy):
+            store.claim("w0")
+        store.goes_on.set()
+        assert log._committer._thread is not None
+        log._committer._thread.join(PATIENCE)
+    store.hangs = False
+    assert amounts(read_events(tmp_path / "spill.db")) == [1, 2, 3]
+    with EventLog(store, spill=tmp_path / "spill.db") as again:
+        assert amounts(again.read()) == [1, 2, 3]
+        check(store, again)
+
+
+def test_an_interrupted_end_is_an_end(
+    monkeypatch: pytest.MonkeyPatch, hanging: tuple[Hanging, EventLog]
+) -> None:
+    """Whoever presses Ctrl-C twice has the slot and the file back once the store answers."""
+    store, log = hanging
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commit.Committer, "join", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        log.close(timeout=0.05)
+    store.goes_on.set()
+    assert log._committer._thread is not None
+    log._committer._thread.join(PATIENCE)
+    log.close()
+    assert store.claim("w0") == "w0"
+
+
+def test_no_more_is_spilled_than_is_pending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also while it is being delivered."""
+    monkeypatch.setattr(delivery, "SPILL_INTERVAL", 0.005)
     store = FaultyStore()
     with EventLog(store, spill=tmp_path / "spill.db") as log:
         begin(log)

@@ -225,6 +225,26 @@ def test_a_slot_may_be_lost_before_anything_is_stored_there() -> None:
         assert model == log.read_model
 
 
+def test_a_slot_that_cannot_be_recovered_is_passed_by(caplog: pytest.LogCaptureFixture) -> None:
+    """Its damage is somebody else's: the log goes on under the next one that is sound."""
+    store = LeasedStore()
+    with opened(store) as (log, _):
+        with EventLog(store, writer="w1") as other:
+            other.append(("connection", "z"), Registered("10.0.0.9"))
+        for number, stored in enumerate(store._frames):
+            if stored.frame.writer == "w1":
+                body = stored.frame.body.replace(b"10.0.0.9", b"10.0.0.8")
+                damaged = attrs.evolve(stored.frame, body=body)
+                store._frames[number] = attrs.evolve(stored, frame=damaged)
+        store._snapshots.clear()
+        store.take_away("w0")
+        wait_for_writer(log, "w2")
+        log.flush(PATIENCE)
+        assert "cannot go on as writer w1: frame" in caplog.text
+        assert replay(store, writer="w2", lifecycles=LIFECYCLES.values()) == log.read_model
+        assert store.claim("w1") == "w1"  # it was given back
+
+
 def test_no_file_is_named_where_nothing_was_set_aside(state: Path) -> None:
     """Nor is one made."""
     store = LeasedStore()
