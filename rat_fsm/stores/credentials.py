@@ -7,21 +7,35 @@ from typing import Final
 from urllib.parse import unquote
 
 from rat_fsm.classification import redact_urls
+from rat_fsm.errors import InvalidArgument
 
 HIDDEN: Final = "…"
 # A user may be called "a": replaced wherever it stands as a word, so short values are left alone.
 SHORTEST: Final = 3
-# An unescaped password may hold any of the characters that end one; then nothing up to it is shown.
+# Where nobody can tell which @ ends an unescaped password, nothing up to the last is shown.
 _URL: Final = re.compile(
-    r"(?P<scheme>[^:/?#]+:(?://)?)(?P<secret>[^/]*@|[^?#]*@)?(?P<rest>[^?#]*)(?:\?(?P<query>.*))?",
-    re.DOTALL,
+    r"(?P<scheme>[^:/?#]+:(?://)?)(?P<secret>.*@)?(?P<rest>[^?#]*)(?:\?(?P<query>.*))?", re.DOTALL
 )
+
+
+def check_escaped(url: str) -> None:
+    """Refuses a URL that might be read with a part of a password as something else.
+
+    Raises:
+        InvalidArgument: it has an @ that ends no user and password, or several of them.
+    """
+    authority, _, rest = url.partition("://")[2].partition("/")
+    if "@" in rest or authority.count("@") > 1:
+        raise InvalidArgument(
+            "a URL has one @, after the user and the password; in these, and wherever else it "
+            "stands, @ is written as %40, / as %2F, : as %3A and % as %25"
+        )
 
 
 def address_of(url: str) -> str:
     """A URL without userinfo, query and fragment: what may be shown and recorded."""
     found = _URL.match(url)
-    return found["scheme"] + found["rest"].rpartition("@")[2] if found else redact_urls(url)
+    return found["scheme"] + found["rest"] if found else redact_urls(url)
 
 
 def scrubbed(text: str, url: str) -> str:

@@ -34,3 +34,15 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
     paths[1].write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
     paths[1].chmod(0o600)
     return paths
+
+
+def encrypted(key: Path, target: Path, passphrase: str) -> Path:
+    """The same key in another file, which nobody can read without a passphrase."""
+    from cryptography.hazmat.primitives import serialization
+
+    private = serialization.load_pem_private_key(key.read_bytes(), None)
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    closed = serialization.BestAvailableEncryption(passphrase.encode())
+    target.write_bytes(private.private_bytes(pem, pkcs8, closed))
+    target.chmod(0o600)
+    return target

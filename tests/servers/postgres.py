@@ -90,21 +90,25 @@ class PostgresServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._children: list[int] = []
         self.data.mkdir(mode=0o700)
-        words, identity = unprivileged()
-        if identity:
+        if unprivileged()[1]:
             shutil.chown(self.data, NOBODY, NOBODY)
-        self._initialise(folder / "password", words, identity)
+        self._initialise(folder / "password")
 
-    def _initialise(self, password: Path, words: list[str], identity: dict[str, Any]) -> None:
+    def _initialise(self, password: Path) -> None:
         password.write_text(PASSWORD)
+        self._run(
+            *("initdb", "-D", str(self.data), "-U", OWNER),
+            *("-A", "scram-sha-256", "--pwfile", str(password)),
+            *("-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"),
+            # Logins as they are, but for the work of 4096 rounds each.
+            *(("--set", "scram_iterations=1") if self._major >= HAS_ITERATIONS else ()),
+        )
+
+    def _run(self, program: str, *arguments: str) -> None:
+        """Runs one of its programs as who the server is."""
+        words, identity = unprivileged()
         subprocess.run(
-            [
-                *(*words, str(self._binaries / "initdb"), "-D", str(self.data), "-U", OWNER),
-                *("-A", "scram-sha-256", "--pwfile", str(password)),
-                *("-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"),
-                # Logins as they are, but for the work of 4096 rounds each.
-                *(("--set", "scram_iterations=1") if self._major >= HAS_ITERATIONS else ()),
-            ],
+            [*words, str(self._binaries / program), *arguments],
             check=True,
             capture_output=True,
             timeout=PATIENCE,
@@ -244,6 +248,36 @@ def _status(pid: int) -> list[str]:
     except OSError:
         return []
     return text.rpartition(")")[2].split()
+
+
+class PostgresStandby(PostgresServer):
+    """A server that follows another one, which runs, as a copy of it that may be read.
+
+    Args:
+        folder: an empty folder that is the server's alone.
+        primary: whom it follows.
+    """
+
+    def __init__(self, folder: Path, primary: PostgresServer) -> None:
+        self._primary = primary
+        super().__init__(folder, primary._binaries)
+
+    def _initialise(self, password: Path) -> None:  # noqa: ARG002 - it comes with the copy
+        self._run(
+            *("pg_basebackup", "-D", str(self.data), "-d", self._primary.url),
+            *("--write-recovery-conf", "--checkpoint=fast", "--no-sync"),
+        )
+
+    def catch_up(self) -> None:
+        """Returns once it shows what its primary has committed."""
+        ((written,),) = self._primary.execute("SELECT pg_current_wal_lsn()")
+        behind = f"SELECT pg_last_wal_replay_lsn() < '{written}'"
+        while self.execute(behind) != [(False,)]:
+            time.sleep(0.02)
+
+    def promote(self) -> None:
+        """Makes it a server of its own, which takes writes once this returns."""
+        self.execute("SELECT pg_promote()")
 
 
 @contextlib.contextmanager

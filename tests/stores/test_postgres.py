@@ -100,6 +100,7 @@ def filled(url: str) -> None:
 # Each is a URL that no call could accept, with a password that nobody may see.
 BAD_URLS: Final = {
     "unescaped": "postgresql://user:hunter2%zz@host/db",
+    "slash": "postgresql://owner:hunter2/hunter2@127.0.0.1/db",
     "bracket": "postgresql://user:hunter2@[host/db",
     "unknown option": "postgresql://user:hunter2@host/db?shema=x",
     "no value": "postgresql://user:hunter2@host/db?sslmode",
@@ -131,8 +132,7 @@ def test_no_message_holds_the_password(postgres_url: str, postgres_18: PostgresS
     wrong = postgres_url.replace(QUOTED, "hunter2%21hunter2")
     missing = postgres_18.url_as("owner", "nowhere")
     away = postgres_url.replace(f":{postgres_18.port}", ":1")
-    unescaped = "postgresql://owner:hunter2/hunter2@127.0.0.1/db"
-    for bad in (wrong, missing, away, unescaped):
+    for bad in (wrong, missing, away):
         with pytest.raises(StoreUnreadable, match="cannot open postgresql://127") as caught:
             open_store(bad)
         assert not any(s in str(caught.value) for s in ("hunter2", PASSWORD, QUOTED, "owner"))
@@ -157,22 +157,6 @@ def test_an_address_tells_logs_apart(store: PostgresStore, url: str) -> None:
     address, _, schema = url.partition("?schema=")
     assert store.url == f"postgresql://{address.rpartition('@')[2]} (schema {schema})"
     assert QUOTED not in repr(vars(store))
-
-
-def test_credentials_come_from_where_libpq_looks(
-    postgres_18: PostgresServer, url: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A password file and the environment serve instead of the URL."""
-    PostgresStore(url, writable=True).close()
-    bare = f"postgresql://127.0.0.1:{postgres_18.port}/postgres?schema={schema_of(url)}"
-    file = tmp_path / "passwords"
-    file.write_text(f"*:*:*:owner:{PASSWORD.replace(':', chr(92) + ':')}\n")
-    file.chmod(0o600)
-    monkeypatch.setenv("PGUSER", "owner")
-    with pytest.raises(StoreUnreadable, match="no password supplied"):
-        open_store(bare)
-    monkeypatch.setenv("PGPASSFILE", str(file))
-    open_store(bare).close()
 
 
 def test_options_of_the_driver_reach_it(url: str) -> None:
@@ -607,6 +591,58 @@ def test_a_forked_child_leaves_its_parent_alone(url: str) -> None:
     expected = ["fenced False", "1 False", "w1", "0", "True", "2 2 True True", ""]
     assert told == expected, result.stderr
     assert result.stderr == ""
+
+
+GIVEN_BACK: Final = """
+import os, sys
+from rat_fsm.stores.postgres import PostgresStore
+
+store = PostgresStore(sys.argv[1], writable=True)
+store.claim("w0")
+given_back, told = os.pipe()
+child = os.fork()
+if child == 0:
+    os.read(given_back, 1)
+    print(store.claim("w0"), flush=True)
+    store.close()
+    sys.exit(0)
+store.release("w0")
+os.write(told, b"!")
+os.waitpid(child, 0)
+"""
+
+
+def test_a_forked_child_may_take_what_its_parent_gave_back(url: str) -> None:
+    """It holds no slot of its parent's, and is kept from none that is free."""
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", GIVEN_BACK, url],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (result.stdout, result.stderr) == ("w0\n", "")
+
+
+@pytest.fixture
+def threadless() -> Iterator[None]:
+    """No thread can be started: each would get more memory than any machine has."""
+    before = threading.stack_size(1 << 52)
+    yield
+    threading.stack_size(before)
+
+
+@pytest.mark.usefixtures("threadless")
+def test_a_slot_that_nobody_would_renew_is_given_back(store: PostgresStore, url: str) -> None:
+    """Where no thread can be started, nothing is half done: another may take it at once."""
+    for call in (lambda: store.claim("w0"), lambda: store.wait(0, PATIENCE)):
+        with pytest.raises(RuntimeError, match="start new thread"):
+            call()
+    assert not store.holds("w0")
+    other = PostgresStore(url, writable=True)
+    assert not other.slots()["w0"].held
+    other.close()
 
 
 def test_the_migrations_are_the_released_ones(store: PostgresStore, url: str) -> None:

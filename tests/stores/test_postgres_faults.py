@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
-import ipaddress
 import os
 import signal
 import subprocess
@@ -21,9 +19,13 @@ from rat_fsm.stores import open_store
 from rat_fsm.stores.port import GENESIS
 from rat_fsm.stores.postgres import PostgresStore
 from rat_fsm.stores.postgres import store as waiting
+from rat_fsm.stores.postgres.line import Line
+from rat_fsm.stores.postgres.rows import values_of
+from rat_fsm.stores.postgres.statements import APPEND
 from rat_fsm.testing.store_contract import make_chain, make_frame, refusal_of
 from tests.processes import PATIENCE, PROJECT
 from tests.servers import postgres as pg
+from tests.servers.certificates import self_signed
 from tests.servers.fixtures import fresh
 from tests.stores.test_postgres import blocked, execute, schema_of
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rat_fsm.stores.port import Frame
+    from rat_fsm.stores.postgres.session import Session
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 PAUSE: Final = threading.Event()  # never set: a wait on it is a pause between two looks
@@ -256,6 +259,80 @@ def test_an_append_whose_commit_comes_late_is_stored_once(
     store.close()
 
 
+def test_a_wait_for_a_standby_that_was_ended_acknowledges_nothing(
+    mortal_postgres: pg.PostgresServer,
+) -> None:
+    """The server says that the commit succeeded, and warns; what came of it is looked up later."""
+    store = PostgresStore(fresh(mortal_postgres.url), writable=True)
+    first, second = make_chain("w0", 2)
+    store.append(first)
+    mortal_postgres.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    mortal_postgres.execute("SELECT pg_reload_conf()")
+    until(lambda: mortal_postgres.execute("SHOW synchronous_standby_names") == [("nobody",)])
+    failures: list[Exception] = []
+    thread = threading.Thread(target=lambda: failures.append(refusal_of(store.append, second)))
+    thread.start()
+    ending = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    until(lambda: mortal_postgres.execute(ending))
+    thread.join(PATIENCE)
+    assert [type(failure) for failure in failures] == [OSError]
+    store.close()
+
+
+def test_what_is_late_does_not_hold_a_slot_that_was_given_back(postgres_url: str) -> None:
+    """An append that was under way for long is stored, as nobody has taken the slot; it is free."""
+    url = fresh(postgres_url)
+    store = PostgresStore(url, writable=True)
+    first, second = make_chain("w0", 2)
+    store.claim("w0")
+    store.append(first)
+    values = {**values_of(second), "epoch": 1, "lease": 15.0}
+    store.release("w0")
+    with contextlib.closing(Line(store._address, PATIENCE)) as late:
+        assert late.ask(APPEND, **values) == [(2,)]
+    assert not store.slots()["w0"].held
+    assert store.claim("w0") == "w0"
+    store.close()
+
+
+def without_commit(session: Session, statement: str, values: dict[str, Any]) -> None:
+    """As behind a pooler, where a commit takes several words, and the last one does not come."""
+    session.execute("BEGIN")
+    session.configure()
+    session.execute(statement.encode(), values)
+
+
+def without_end(session: Session, statement: str, values: dict[str, Any]) -> None:
+    """The end of what was said is lost on the way: the server has appended, and waits for it."""
+    whole = psycopg.ClientCursor(session).mogrify(statement, values)
+    session.pgconn.enter_pipeline_mode()
+    session.pgconn.send_query_params(whole.encode(), None)
+    session.pgconn.send_flush_request()
+    session.pgconn.flush()
+
+
+UNFINISHED: Final = """
+SELECT pid FROM pg_stat_activity
+WHERE wait_event = 'ClientRead' AND xact_start IS NOT NULL AND query LIKE '%{}%append(%'
+"""
+
+
+@pytest.mark.parametrize("send", [without_commit, without_end])
+def test_an_append_that_does_not_end_stops_nobody_else_for_long(
+    postgres_url: str, send: Callable[[Session, str, dict[str, Any]], None]
+) -> None:
+    """Its client is stopped, or cut off, and holds a lock: the server gives it up."""
+    url = fresh(postgres_url)
+    store = PostgresStore(url, writable=True)
+    with contextlib.closing(Line(store._address, 3.0)) as line, line.connected() as session:
+        statement = APPEND.replace("{schema}", store._address.quoted)
+        send(session, statement, {**values_of(make_frame("w0")), "epoch": None, "lease": 15.0})
+        until(lambda: execute(url, UNFINISHED.format(schema_of(url))))
+        assert append_somehow(store, make_frame("w1")) == 1
+    assert list(store.heads()) == ["w1"]
+    store.close()
+
+
 def test_waiting_goes_on_after_a_restart(mortal_postgres: pg.PostgresServer) -> None:
     """A wait that the server interrupted is told so; the next one hears again what is appended."""
     url = fresh(mortal_postgres.url)
@@ -273,31 +350,8 @@ def test_waiting_goes_on_after_a_restart(mortal_postgres: pg.PostgresServer) -> 
 
 @pytest.fixture
 def certificates(tmp_path: Path) -> tuple[Path, Path]:
-    """A certificate for the loopback address that is signed by itself, and its key."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a test")])
-    now = datetime.datetime.now(datetime.UTC)
-    hour = datetime.timedelta(hours=1)
-    address = x509.IPAddress(ipaddress.ip_address(pg.HOST))
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - hour)
-        .not_valid_after(now + hour)
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    paths = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    paths[0].write_bytes(certificate.public_bytes(pem))
-    paths[1].write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    paths[1].chmod(0o600)
-    return paths
+    """A certificate for the loopback address, and its key."""
+    return self_signed(tmp_path)
 
 
 @pytest.fixture

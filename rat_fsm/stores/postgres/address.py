@@ -13,7 +13,8 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from rat_fsm.errors import InvalidArgument
-from rat_fsm.stores.credentials import address_of, scrubbed
+from rat_fsm.stores.credentials import address_of, check_escaped, scrubbed
+from rat_fsm.stores.postgres.saying import with_reason, without_user
 
 LEASE: Final = 15.0
 SHORTEST_LEASE: Final = 1.0
@@ -21,6 +22,7 @@ SCHEMA: Final = "rat_fsm"
 MAX_SCHEMA: Final = 63
 CONNECT_TIMEOUT: Final = 3
 OPTIONS: Final = ("lease", "schema")
+_EACH: Final = "All failures were: "  # after the last one of several hosts, psycopg tells each
 
 
 @attrs.frozen
@@ -49,19 +51,22 @@ class Address:
     def said(self, problem: BaseException) -> str:
         """What a driver's error says, on one line and without secrets."""
         primary = problem.diag.message_primary if isinstance(problem, psycopg.Error) else None
-        return scrubbed(" ".join((primary or str(problem)).split()), self.url)
+        said = " ".join((primary or str(problem)).split())
+        shown = without_user(scrubbed(said.rpartition(_EACH)[2], self.url), problem)
+        return with_reason(shown, self.parameters)
 
 
 def parse(url: str, *, writable: bool = False) -> Address:
     """Takes a URL apart.
 
     Everything but ``schema`` and ``lease`` goes to libpq, as do its environment variables,
-    password file and service file. Of several hosts, one that takes writes is looked for if we
-    mean to write.
+    password file and service file. If we mean to write, a server that takes writes is looked for
+    among the hosts.
 
     Raises:
         InvalidArgument: it is none; the message repeats nothing of it that may be secret.
     """
+    check_escaped(url)
     options, rest = _split(url)
     schema = unquote(options.get("schema", SCHEMA))
     if not 1 <= len(schema.encode()) <= MAX_SCHEMA or "\0" in schema:
@@ -86,6 +91,8 @@ def _split(url: str) -> tuple[dict[str, str], str]:
     given = [option.partition("=") for option in url[start + 1 :].split("&") if option]
     ours = {name: value for name, _, value in given if name in OPTIONS}
     theirs = "&".join("".join(option) for option in given if option[0] not in OPTIONS)
+    if not all(equals for _, equals, _ in given):  # it may be what follows an & in a password
+        raise InvalidArgument("an option of a PostgreSQL URL has no value; an & in one is %26")
     _check_known(name for name, _, _ in given)
     return ours, url[:start] + ("?" + theirs if theirs else "")
 
@@ -119,8 +126,11 @@ def _parameters(url: str, *, writable: bool) -> dict[str, Any]:
             f"{address_of(url)} is no PostgreSQL URL; in the user and the password, characters "
             "such as @ / : % are written as %40 %2F %3A %25"
         ) from None
-    if writable and "," in found.get("host", ""):
+    if writable and "PGTARGETSESSIONATTRS" not in os.environ:
         found.setdefault("target_session_attrs", "read-write")
+    if "service" not in found and "PGSERVICE" not in os.environ:
+        # Any text but none: without one OpenSSL asks at the terminal for that of an encrypted key.
+        found.setdefault("sslpassword", " ")
     if "PGCONNECT_TIMEOUT" not in os.environ:
         found.setdefault("connect_timeout", CONNECT_TIMEOUT)
     return {"fallback_application_name": "rat_fsm", **found, "client_encoding": "utf8"}

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 from psycopg import sql
 
-from rat_fsm.stores.postgres.line import Bounded, Line, when_forked
+from rat_fsm.stores.postgres.line import Line, when_forked
 
 if TYPE_CHECKING:
     from rat_fsm.stores.postgres.address import Address
+    from rat_fsm.stores.postgres.session import Session
 
 FIRST_BACKOFF: Final = 1.0
 MAX_BACKOFF: Final = 30.0
@@ -48,14 +49,20 @@ class Ear:
             self._changed.wait_for(lambda: self.count != count or self.closed, timeout)
 
     def _start(self) -> None:
-        self._ends = socket.socketpair()
-        self._thread = threading.Thread(
+        ends = socket.socketpair()
+        thread = threading.Thread(
             target=_listen,
-            args=(weakref.ref(self), self.address, self._ends[1]),
+            args=(weakref.ref(self), self.address, ends[1]),
             name="rat-fsm-ear",
             daemon=True,
         )
-        self._thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # there are too many
+            for end in ends:
+                end.close()
+            raise
+        self._thread, self._ends = thread, ends
 
     def close(self) -> None:
         """Ends the thread and every wait."""
@@ -84,6 +91,8 @@ def _listen(reference: weakref.ref[Ear], address: Address, end: socket.socket) -
         while not _readable(end, timeout=patience):
             try:
                 with line.connected() as connection:
+                    if connection.pooled:
+                        return  # what a pooler hands on to us need not be ours
                     connection.execute(listen)
                     backoff = FIRST_BACKOFF
                     _tell(reference, connection, end)
@@ -93,7 +102,7 @@ def _listen(reference: weakref.ref[Ear], address: Address, end: socket.socket) -
                 patience, backoff = backoff, min(MAX_BACKOFF, 2 * backoff)
 
 
-def _tell(reference: weakref.ref[Ear], connection: Bounded, end: socket.socket) -> None:
+def _tell(reference: weakref.ref[Ear], connection: Session, end: socket.socket) -> None:
     while end not in _readable(connection, end):
         for _ in connection.notifies(timeout=0):
             ear = reference()

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
 
-if TYPE_CHECKING:
-    from rat_fsm.stores.postgres.line import Line
+def guarantee_of(fsync: str, commit: str, standbys: str) -> str:
+    """One line about a session's settings.
 
-_SETTINGS: Final = """
-SELECT current_setting('fsync'), current_setting('synchronous_commit'),
-       current_setting('synchronous_standby_names')
-"""
+    A session of ours never runs with ``synchronous_commit = off``; see `Session`.
 
-
-def guarantee_of(line: Line) -> str:
-    """One line about the session's settings.
-
-    A session of ours never runs with ``synchronous_commit = off``; see `Line`.
+    Args:
+        fsync: of the setting's name.
+        commit: ``synchronous_commit``.
+        standbys: ``synchronous_standby_names``.
     """
-    ((fsync, commit, standbys),) = line.ask(_SETTINGS)
     if fsync == "off":
         return "in the memory of one server, which runs with fsync=off"
     if not standbys or commit == "local":

@@ -24,17 +24,22 @@ PATIENCE: Final = 1.0
 _log = logging.getLogger("rat_fsm")
 
 
+def taken(writer: str) -> str:
+    """Why a slot is lost, mostly."""
+    return f"the slot of {writer} was not renewed in time, and another log has taken it"
+
+
 @attrs.define
 class Claim:
     """A slot that was taken.
 
     Attributes:
         epoch: under which; whoever takes it next raises it.
-        lost: whether somebody has.
+        lost: why it is ours no more, empty while it is.
     """
 
     epoch: int
-    lost: bool = False
+    lost: str = ""
 
 
 class Leases:
@@ -49,24 +54,26 @@ class Leases:
         self._thread: threading.Thread | None = None
         when_forked(self)
 
-    def __contains__(self, writer: str) -> bool:
-        return writer in self._claims
-
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._claims))
 
     def took(self, writer: str, epoch: int) -> None:
-        """A slot was claimed; it is renewed from now on."""
+        """A slot was claimed; it is renewed from now on.
+
+        Raises:
+            RuntimeError: there can be no thread that would.
+        """
         self._claims[writer] = Claim(epoch)
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(
+                thread = threading.Thread(
                     target=_renew,
                     args=(weakref.ref(self), self._ended, self.interval),
                     name="rat-fsm-leases",
                     daemon=True,
                 )
-                self._thread.start()
+                thread.start()
+                self._thread = thread
 
     def epoch(self, writer: str) -> int | None:
         """Under which to append; None where the slot was never claimed here.
@@ -78,9 +85,7 @@ class Leases:
         if claim is None:
             return None
         if claim.lost:
-            raise WriterFenced(
-                f"the slot of {writer} was not renewed in time, and another log has taken it"
-            )
+            raise WriterFenced(claim.lost)
         return claim.epoch
 
     def holds(self, writer: str) -> bool:
@@ -88,28 +93,45 @@ class Leases:
         claim = self._claims.get(writer)
         return claim is not None and not claim.lost
 
-    def lose(self, writer: str) -> None:
-        """Somebody else has taken a slot."""
+    def lose(self, writer: str, why: str) -> None:
+        """A slot is ours no more."""
         claim = self._claims.get(writer)
         if claim is not None:
-            claim.lost = True
+            claim.lost = why
 
     def drop(self, writer: str) -> Claim | None:
         """Forgets a slot; what it was."""
         return self._claims.pop(writer, None)
 
-    def renew(self) -> bool:
-        """Renews what is held, once; whether the server could be asked."""
+    def renew(self, line: Line) -> None:
+        """Renews what is held, once, on some connection.
+
+        Raises:
+            psycopg.Error, TimeoutError: some of it could not be; all of it was tried.
+        """
+        problems: list[Exception] = []
         for writer, claim in list(self._claims.items()):
-            if claim.lost:
-                continue
             try:
-                lease = self._address.lease
-                ((held,),) = self._line.ask(RENEW, writer=writer, epoch=claim.epoch, lease=lease)
+                self._renew(line, writer, claim)
             except (psycopg.Error, TimeoutError) as problem:
-                _log.debug("cannot renew %s: %s", writer, self._address.said(problem))
-                return False
-            claim.lost = not held
+                problems.append(problem)
+        if problems:
+            raise problems[0]
+
+    def _renew(self, line: Line, writer: str, claim: Claim) -> None:
+        if not claim.lost:
+            lease = self._address.lease
+            ((held,),) = line.ask(RENEW, writer=writer, epoch=claim.epoch, lease=lease)
+            if not held:
+                claim.lost = taken(writer)
+
+    def renewed(self) -> bool:
+        """Renews on the connection that is for this; whether the server could be asked."""
+        try:
+            self.renew(self._line)
+        except (psycopg.Error, TimeoutError) as problem:
+            _log.debug("cannot renew a slot: %s", self._address.said(problem))
+            return False
         return True
 
     @property
@@ -127,7 +149,7 @@ class Leases:
     def forked(self) -> None:
         """In a forked child: the slots are the parent's."""
         for claim in self._claims.values():
-            claim.lost = True
+            claim.lost = "a forked child has none of its parent's slots"
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread = None
@@ -139,5 +161,5 @@ def _renew(reference: weakref.ref[Leases], ended: threading.Event, wait: float) 
         leases = reference()
         if leases is None:
             return
-        wait = leases.interval if leases.renew() else min(PATIENCE, leases.interval)
+        wait = leases.interval if leases.renewed() else min(PATIENCE, leases.interval)
         del leases

@@ -5,56 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import time
 import weakref
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import psycopg
 
+from rat_fsm.stores.postgres.session import Session
+
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Iterator
 
     from rat_fsm.stores.postgres.address import Address
-
-V = TypeVar("V")
-_BEGIN: Final = """
-SELECT set_config('statement_timeout', %s, false),
-       set_config('default_transaction_isolation', 'read committed', false),
-       set_config('synchronous_commit',
-                  CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
-                  ELSE current_setting('synchronous_commit') END, false)
-"""
-
-
-class Bounded(psycopg.Connection[tuple[Any, ...]]):
-    """A connection on which nobody waits for longer than a number of seconds without a byte.
-
-    A server that is stopped or out of reach still has its connections: only a limit of ours ends
-    such a wait.
-    """
-
-    seconds: float = 5.0
-
-    def wait(self, gen: Generator[Any, Any, V], *args: Any, **kwargs: Any) -> V:
-        """Drives a statement to its end, or raises TimeoutError."""
-        return super().wait(_bounded(gen, self.seconds), *args, **kwargs)
-
-
-def _bounded(gen: Generator[Any, Any, V], seconds: float) -> Generator[Any, Any, V]:
-    """The same, but an error after a silence; psycopg resumes it ten times a second."""
-    deadline = time.monotonic() + seconds
-    try:
-        wanted = next(gen)
-        while True:
-            ready = yield wanted
-            if ready:
-                deadline = time.monotonic() + seconds
-            elif time.monotonic() > deadline:
-                raise TimeoutError(f"the server has not answered in {seconds:g} s")
-            wanted = gen.send(ready)
-    except StopIteration as end:
-        value: V = end.value
-        return value
 
 
 class Line:
@@ -65,19 +26,24 @@ class Line:
         seconds: how long to wait for a server that is silent.
         statement: how long a statement may take on the server; by default a little less, so that
             one that waits for a lock ends there, in order.
+
+    Attributes:
+        guarantee: what the server that it was connected to last promises, empty before there was
+            one.
     """
 
     def __init__(self, address: Address, seconds: float, *, statement: float | None = None) -> None:
         self.lock = threading.RLock()
+        self.guarantee = ""
         self._address = address
         self._seconds = seconds
         self._statement = 0.9 * seconds if statement is None else statement
-        self._connection: Bounded | None = None
+        self._connection: Session | None = None
         self._lasting = True
         when_forked(self)
 
     @contextlib.contextmanager
-    def connected(self) -> Iterator[Bounded]:
+    def connected(self) -> Iterator[Session]:
         """The connection, made where there is none; one that broke is dropped afterwards.
 
         Raises:
@@ -89,28 +55,20 @@ class Line:
             connection = self._connection
             try:
                 yield connection
-            except TimeoutError:
-                self.drop()
-                raise
             finally:
                 if connection.closed or not self._lasting:
                     self.drop()
 
-    def _connect(self) -> Bounded:
-        connection = Bounded.connect(autocommit=True, **self._address.parameters)
-        connection.seconds = self._seconds
-        try:
-            connection.execute(_BEGIN, (str(int(1000 * self._statement)),))
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+    def _connect(self) -> Session:
+        session = Session.begin(self._address, self._seconds, self._statement)
+        self.guarantee = session.guarantee
+        return session
 
     def fetch(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
         """The rows that a statement answers with; ``{schema}`` in it is the log's."""
         filled = statement.replace("{schema}", self._address.quoted.replace("%", "%%"))
         with self.connected() as connection:
-            return connection.execute(filled.encode(), values, binary=True).fetchall()
+            return connection.rows(filled.encode(), values)
 
     def ask(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
         """Like `fetch`, for what may be repeated: tried again where the connection had died."""

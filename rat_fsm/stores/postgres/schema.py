@@ -149,8 +149,8 @@ BEGIN
         _hash, _format, _algorithm);
     UPDATE writers SET head = at, hash = _hash, next = _first + _count,
         seen = CASE WHEN _epoch IS NULL THEN seen ELSE clock_timestamp() END,
-        lease_until = CASE WHEN _epoch IS NULL THEN lease_until
-                      ELSE clock_timestamp() + make_interval(secs => _lease) END
+        lease_until = CASE WHEN lease_until IS NOT NULL AND _epoch IS NOT NULL
+                      THEN clock_timestamp() + make_interval(secs => _lease) ELSE lease_until END
         WHERE writer = _writer;
     PERFORM pg_notify({channel}, '');
     RETURN at;

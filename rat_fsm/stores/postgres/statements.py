@@ -52,7 +52,9 @@ SELECT writer, fold_version, position, data, head FROM {schema}.snapshots WHERE 
 CLAIM: Final = "SELECT {schema}.claim(%(writer)s, %(lease)s)"
 RENEW: Final = "SELECT {schema}.renew(%(writer)s, %(epoch)s, %(lease)s)"
 RELEASE: Final = "SELECT {schema}.release(%(writer)s, %(epoch)s)"
-LAST: Final = "SELECT last FROM {schema}.log"
+LAST: Final = """
+SELECT last, (SELECT hash FROM {schema}.frames WHERE position = %(position)s) FROM {schema}.log
+"""
 REACH: Final = "SELECT last, upto FROM {schema}.log, {schema}.named"
 CATCH_UP: Final = "SELECT {schema}.catch_up(%(frames)s)"
 VERSION: Final = "SELECT version FROM {schema}.log"

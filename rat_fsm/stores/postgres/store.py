@@ -8,7 +8,6 @@ row that its holder renews; each append checks in its transaction that nobody ha
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -17,24 +16,26 @@ import attrs
 import psycopg
 
 from rat_fsm.errors import (
-    DamagedFrame,
     HistoryEvicted,
     LogClosed,
     StoreUnreadable,
     WriterBusy,
     WriterFenced,
 )
-from rat_fsm.stores.port import Frame, Slot, Snapshot, StoredFrame, frames_with
+from rat_fsm.stores.port import Slot, Snapshot, frames_with
 from rat_fsm.stores.postgres import migrating
 from rat_fsm.stores.postgres import statements as sql
 from rat_fsm.stores.postgres.address import parse
 from rat_fsm.stores.postgres.ear import Ear
-from rat_fsm.stores.postgres.guarantee import guarantee_of
-from rat_fsm.stores.postgres.leases import Leases
+from rat_fsm.stores.postgres.leases import Leases, taken
 from rat_fsm.stores.postgres.line import Line
+from rat_fsm.stores.postgres.rows import stored_in, values_of
+from rat_fsm.stores.postgres.witness import Witness, is_gone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rat_fsm.stores.port import Frame, StoredFrame
 
 WRITE_TIMEOUT: Final = 5.0
 READ_TIMEOUT: Final = 10.0
@@ -56,7 +57,6 @@ class PostgresStore:
 
     Attributes:
         url: where it is, without credentials.
-        guarantee: what an acknowledged frame survives, as the server runs.
     """
 
     def __init__(self, url: str, *, writable: bool = False) -> None:
@@ -68,13 +68,19 @@ class PostgresStore:
         self._reading = Line(self._address, READ_TIMEOUT, statement=BATCH_TIMEOUT)
         self._leases = Leases(self._address, WRITE_TIMEOUT)
         self._ear = Ear(self._address)
+        self._witness = Witness(self.url)
+        self._appended: dict[str, tuple[int, bytes]] = {}
         try:
             with self._saying("open"):
                 (migrating.prepare if writable else migrating.check)(self._reading, self._address)
-                self.guarantee = guarantee_of(self._reading)
         except BaseException:
             self.close()
             raise
+
+    @property
+    def guarantee(self) -> str:
+        """What an acknowledged frame survives, as the server ran when it was connected to."""
+        return self._writing.guarantee or self._reading.guarantee
 
     @contextlib.contextmanager
     def _saying(self, attempt: str, kind: type[OSError] = StoreUnreadable) -> Iterator[None]:
@@ -95,15 +101,28 @@ class PostgresStore:
         with self._saying("append to", OSError):
             ((position,),) = self._writing.ask(
                 sql.APPEND,
-                **{**_values(frame), "epoch": epoch, "lease": self._address.lease},
+                **{**values_of(frame), "epoch": epoch, "lease": self._address.lease},
             )
-        if position == SLOT_LOST:
-            self._leases.lose(frame.writer)
-            self._leases.epoch(frame.writer)
         if position <= CHAIN_BROKEN:
-            raise WriterFenced(f"the frame does not continue the chain of {frame.writer}")
+            why = self._why_refused(frame, position)
+            self._leases.lose(frame.writer, why)
+            raise WriterFenced(why)
+        self._appended[frame.writer] = position, frame.hash
         self._ear.heard()
         return int(position)
+
+    def _why_refused(self, frame: Frame, position: int) -> str:
+        head = self.head(frame.writer)
+        last = 0 if head is None else head.frame.first + head.frame.count - 1
+        if frame.first > last + 1:
+            return (
+                f"{self.url} ends at event {last} of {frame.writer}, and had acknowledged "
+                f"{frame.first - 1}: the server has lost them, as one does that was a standby "
+                "behind its primary"
+            )
+        if position == SLOT_LOST:
+            return taken(frame.writer)
+        return f"the frame does not continue the chain of {frame.writer}"
 
     def _check_open(self) -> None:
         if self._closed or not self.writable:
@@ -143,12 +162,16 @@ class PostgresStore:
                 raise HistoryEvicted(f"frames up to {rows[0][0]} of {self.url} were pruned")
             if rows[0][1] is None:
                 return
-            yield from (_stored(row[1:]) for row in rows)
+            for row in rows:
+                stored = stored_in(row[1:])
+                if row is rows[-1]:
+                    self._witness.saw(stored)
+                yield stored
             after, size = rows[-1][1], min(BATCH_FRAMES, 2 * size)
 
     def heads(self) -> dict[str, StoredFrame]:
         """The last frame of every writer."""
-        found = map(_stored, self._ask(sql.HEADS))
+        found = map(stored_in, self._ask(sql.HEADS))
         return {stored.frame.writer: stored for stored in found}
 
     def head(self, writer: str) -> StoredFrame | None:
@@ -156,14 +179,14 @@ class PostgresStore:
         line = self._writing if self.writable else self._reading  # no reader delays a commit
         with self._saying("read"):
             rows = line.ask(sql.HEAD, writer=writer)
-        return _stored(rows[0]) if rows else None
+        return stored_in(rows[0]) if rows else None
 
     def wait(self, after: int, timeout: float) -> bool:
         """Polls, and looks at once where the server says that something was appended."""
         deadline = time.monotonic() + timeout
         while True:
             count = self._ear.count
-            if self._last() > after:
+            if self._reaches_past(after):
                 return True
             if self._closed:
                 raise LogClosed(f"{self.url} was closed")
@@ -172,9 +195,11 @@ class PostgresStore:
                 return False
             self._ear.wait(count, min(left, POLL_INTERVAL))
 
-    def _last(self) -> int:
-        ((last,),) = self._ask(sql.LAST)
-        return int(last)
+    def _reaches_past(self, position: int) -> bool:
+        ((last, found),) = self._ask(sql.LAST, position=position)
+        with self._saying("read"):
+            self._witness.check(position, last, found)
+        return bool(last > position)
 
     def claim(self, writer: str | None) -> str:
         """Takes a slot for the time of a lease, and renews it from now on; see the port."""
@@ -189,14 +214,30 @@ class PostgresStore:
         return f"w{number}"
 
     def _take(self, writer: str) -> bool:
-        if writer in self._leases:
+        if self._leases.holds(writer) or self._has_lost(writer):
             return False
         with self._saying("claim a writer of"):
             lease = self._address.lease
             ((epoch,),) = self._writing.ask(sql.CLAIM, writer=writer, lease=lease)
         if epoch is not None:
-            self._leases.took(writer, epoch)
+            try:
+                self._leases.took(writer, epoch)
+            except RuntimeError:
+                self.release(writer)
+                raise
         return epoch is not None
+
+    def _has_lost(self, writer: str) -> bool:
+        """Whether the server lacks what this handle has stored last in a slot.
+
+        The slot is not taken again then: numbers of its would mean two things to this process.
+        """
+        position, known = self._appended.get(writer, (0, b""))
+        if not position:
+            return False
+        with self._saying("claim a writer of"):
+            ((last, found),) = self._writing.ask(sql.LAST, position=position)
+        return is_gone(position, known, last, found)
 
     def holds(self, writer: str) -> bool:
         """Whether a slot that was claimed here is still held, as far as is known."""
@@ -233,11 +274,17 @@ class PostgresStore:
         return Snapshot(*rows[0]) if rows else None
 
     def reopen(self) -> None:
-        """A new connection for writing; claims stay."""
+        """A new connection for writing; claims stay.
+
+        Returns only once all that the server shows is as durable as it promises: it shows a
+        commit that had waited for a standby when the server was restarted. Renewing a slot waits
+        for everything before it.
+        """
         self._check_open()
         self._writing.drop()
         with self._saying("reopen", OSError):
             self._writing.fetch("SELECT 1")
+            self._leases.renew(self._writing)
 
     def close(self) -> None:
         """Gives every slot back, ends every wait, and lets go of the connections."""
@@ -250,23 +297,3 @@ class PostgresStore:
         self._ear.close()
         self._writing.close()
         self._reading.close()
-
-
-def _values(frame: Frame) -> dict[str, Any]:
-    return {**attrs.asdict(frame, recurse=False), "fingerprints": _array(frame.fingerprints)}
-
-
-@functools.lru_cache
-def _array(texts: tuple[str, ...]) -> str:
-    """Texts as PostgreSQL writes an array of them; the driver took as long as for the rest."""
-    escaped = (text.replace("\\", r"\\").replace('"', r"\"") for text in texts)
-    return "{" + ",".join(f'"{text}"' for text in escaped) + "}"
-
-
-def _stored(row: tuple[Any, ...]) -> StoredFrame:
-    """The frame in a row; the columns have types, but an array may have holes."""
-    position, *columns = row
-    if None in columns[5]:
-        raise DamagedFrame("its fingerprints are not all there", position=position)
-    columns[5] = tuple(columns[5])
-    return StoredFrame(position, Frame(*columns))
