@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from rat_fsm.replay.following import Follower
 
-PATIENCE: Final = 45.0
+PATIENCE: Final = 90.0
 GLANCE: Final = 0.02
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.faults.runs import Run
     from tests.faults.writers import Writer
 
-PATIENCE: Final = 45.0
+PATIENCE: Final = 90.0
 GLANCE: Final = 0.1
 SPILLED: Final = 200
 

@@ -26,7 +26,7 @@ LEASE = 4
 # Of PostgreSQL only whole appends are told apart, and those cannot be sent twice in one session.
 ONCE = tuple(fault for fault in FAULTS if fault != "duplicate")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @attrs.frozen

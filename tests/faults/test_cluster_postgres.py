@@ -15,7 +15,7 @@ from tests.servers.postgres import NOBODY, PostgresServer, unprivileged
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def test_a_full_disk_is_named_and_made_up_for(

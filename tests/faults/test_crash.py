@@ -18,6 +18,8 @@ from rat_fsm.stores import open_store
 PROJECT = Path(__file__).parents[2]
 NUMBERS = struct.Struct("qq")
 
+pytestmark = pytest.mark.timeout(300)
+
 # Shares two numbers through a file: a page of it outlives the process that wrote it.
 WRITER = """
 import mmap, struct, sys
@@ -114,7 +116,7 @@ def test_a_killed_writer_loses_nothing_it_acknowledged(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("level", ["batched", "committed"])
 def test_fifty_killed_writers(tmp_path: Path, level: str) -> None:
     """Fifty random moments, half at each level."""

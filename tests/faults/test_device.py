@@ -20,6 +20,8 @@ from tests.faults.disks import small_disk
 PROJECT = Path(__file__).parents[2]
 SHIM = Path(__file__).with_name("failing_fsync.c")
 
+pytestmark = pytest.mark.timeout(300)
+
 # Writes until a file that makes trouble does; tells what the log says; removes it; tells again.
 WRITER = """
 import json, pathlib, sys
@@ -68,7 +70,7 @@ def told(path: Path, trouble: Path, **environment: str) -> list[dict[str, Any]]:
         check=False,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=250,
     )
     assert result.returncode == 0, result.stderr
     return [json.loads(line) for line in result.stdout.splitlines()]
@@ -96,7 +98,7 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("needs a C compiler and LD_PRELOAD")
     library = tmp_path_factory.mktemp("shim") / "failing_fsync.so"
     command = [compiler, "-shared", "-fPIC", "-o", str(library), str(SHIM)]
-    subprocess.run(command, check=True, timeout=50)
+    subprocess.run(command, check=True, timeout=250)
     return library
 
 

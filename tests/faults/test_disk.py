@@ -22,6 +22,8 @@ from rat_fsm.testing import FaultyStore
 PROJECT = Path(__file__).parents[2]
 FAULTS = ("refused", "unreported", "lost", "out_of_reach")
 
+pytestmark = pytest.mark.timeout(300)
+
 # The largest file a process may write is bounded: SQLite gets EFBIG as it would get ENOSPC.
 FULL_DISK = """
 import json, resource, sys
@@ -68,7 +70,7 @@ def test_a_full_disk_loses_nothing_and_is_visible(tmp_path: Path) -> None:
         cwd=PROJECT,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=250,
         check=False,
     )
     assert result.returncode == 0, result.stderr
@@ -133,7 +135,7 @@ def test_flush_says_at_once_that_the_store_fails(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)  # it fills the whole bound of what may wait
+@pytest.mark.timeout(600)  # it fills the whole bound of what may wait
 def test_while_the_store_is_away_managers_answer_false_and_ends_still_fit() -> None:
     """Past the bound nothing new is taken, and what was open can still end."""
     store = FaultyStore(MemoryStore(max_events=10_000_000))

@@ -15,6 +15,8 @@ from rat_fsm.stores import open_store
 
 PROJECT = Path(__file__).parents[2]
 
+pytestmark = pytest.mark.timeout(300)
+
 # The parent closes its log while the child goes on; the child is then as good as killed. A child
 # that shared SQLite's idea of who holds which lock would lose what it commits after that.
 PROGRAM = """
@@ -82,7 +84,7 @@ def test_neither_process_loses_what_it_flushed(tmp_path: Path, _time: int) -> No
         check=False,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=250,
     )
     assert result.returncode == 0, result.stderr
     told = [

@@ -39,9 +39,12 @@ TRACED = (str(Path(accept.__file__).parents[1]), threading.__file__)
 ERROR = ErrorRecorded("Handler", "", "bug", retryable=False)
 MODES = ("calls", "raises", "both", "finalisers")
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(signal, "SIGUSR1"), reason="needs a signal that nothing else uses"
-)
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(
+        not hasattr(signal, "SIGUSR1"), reason="needs a signal that nothing else uses"
+    ),
+]
 
 
 def interrupted(mode: str, count: int, path: Path) -> dict[str, Any]:
@@ -53,7 +56,7 @@ def interrupted(mode: str, count: int, path: Path) -> dict[str, Any]:
         check=False,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=250,
     )
     assert result.returncode == 0, result.stderr
     report: dict[str, Any] = json.loads(result.stdout)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rat_fsm.stores.port import StoredFrame
 
 SLICE: Final = 0.2
-PATIENCE: Final = 30.0
+PATIENCE: Final = 60.0
 
 
 class Watcher:

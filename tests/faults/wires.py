@@ -1,4 +1,4 @@
-"""What clients of NATS and PostgreSQL say, split into messages, with those that store a frame."""
+"""What is said on the way, split into messages, with those that store a frame."""
 
 from __future__ import annotations
 
@@ -30,6 +30,14 @@ class NatsWire:
             messages.append((self._rest[:whole], stores))
             self._rest = self._rest[whole:]
         return messages
+
+
+class AnyWire:
+    """A message is what was read at once, and stores nothing."""
+
+    def feed(self, data: bytes) -> list[tuple[bytes, bool]]:
+        """The one message."""
+        return [(data, False)]
 
 
 class PostgresWire:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-PATIENCE: Final = 45.0
+PATIENCE: Final = 90.0
 GLANCE: Final = 0.02
 
 

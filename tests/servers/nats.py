@@ -11,18 +11,21 @@ import socket
 import subprocess
 import sysconfig
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.servers.harness import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 HOST: Final = "127.0.0.1"
-PATIENCE: Final = 30.0
+PATIENCE: Final = 60.0
 MAX_BYTES: Final = 64 * 2**20  # of a test's stream: what it might use is reserved at once
+NOWHERE: Final = f"{HOST}:9"  # nothing listens there
 _MEMBERS: Final = 3
+Way = Callable[[int, int, int], str]
 
 
 def wheel_binary() -> Path | None:
@@ -39,11 +42,19 @@ class NatsServer:
         binary: the program.
         name: of the server, in a cluster.
         sync: how often it syncs, as its configuration says it; ``always`` is each message.
+        domain: of its JetStream.
         more: lines of its configuration.
     """
 
     def __init__(
-        self, folder: Path, binary: Path, *, name: str = "n0", sync: str = "2m", more: str = ""
+        self,
+        folder: Path,
+        binary: Path,
+        *,
+        name: str = "n0",
+        sync: str = "2m",
+        domain: str = "",
+        more: str = "",
     ) -> None:
         self.port, self.monitor_port = free_port(), free_port()
         self.name = name
@@ -52,11 +63,14 @@ class NatsServer:
         self._binary = binary
         self._process: subprocess.Popen[bytes] | None = None
         self._configuration = folder / "server.conf"
+        stored = f'store_dir: "{self.data}", max_file: 100G, sync_interval: "{sync}"'
+        if domain:
+            stored += f", domain: {domain}"
         lines = (
             f"server_name: {name}",
             f'listen: "{HOST}:{self.port}"',
             f'http: "{HOST}:{self.monitor_port}"',
-            f'jetstream {{ store_dir: "{self.data}", max_file: 100G, sync_interval: "{sync}" }}',
+            f"jetstream {{ {stored} }}",
             more,
         )
         self._configuration.write_text("\n".join(lines))
@@ -76,6 +90,11 @@ class NatsServer:
     def monitor(self) -> str:
         """The address of its monitoring port."""
         return f"http://{HOST}:{self.monitor_port}"
+
+    def advertise(self, address: str) -> None:
+        """Before it starts: has its cluster tell clients another address of it, a proxy's."""
+        with self._configuration.open("a") as configuration:
+            configuration.write(f'\nclient_advertise: "{address}"\n')
 
     def start(self) -> None:
         """Starts it, also after `kill`, and returns once it accepts connections."""
@@ -139,16 +158,31 @@ class NatsServer:
 
 
 class NatsCluster:
-    """Three servers that keep streams together, under a folder, until `close`."""
+    """Three servers that keep streams together, under a folder, until `close`.
 
-    def __init__(self, folder: Path, binary: Path, *, sync: str = "2m") -> None:
+    Args:
+        folder: an empty folder that is theirs alone.
+        binary: the program.
+        sync: how often they sync.
+        way: the address by which one server reaches the port of another, by their numbers; they
+            reach each other by no other.
+    """
+
+    def __init__(
+        self, folder: Path, binary: Path, *, sync: str = "2m", way: Way | None = None
+    ) -> None:
         ports = [free_port() for _ in range(_MEMBERS)]
-        routes = ", ".join(f'"nats://{HOST}:{port}"' for port in ports)
         self.servers: list[NatsServer] = []
         for number, port in enumerate(ports):
             home = folder / f"n{number}"
             home.mkdir()
-            more = f'cluster {{ name: tests, listen: "{HOST}:{port}", routes: [{routes}] }}\n'
+            others = [(other, of) for other, of in enumerate(ports) if other != number]
+            routes = [way(number, *other) if way else f"{HOST}:{other[1]}" for other in others]
+            listed = ", ".join(f'"nats://{route}"' for route in routes)
+            hidden = "" if way is None else f'advertise: "{NOWHERE}", '
+            more = (
+                f'cluster {{ name: tests, listen: "{HOST}:{port}", {hidden}routes: [{listed}] }}\n'
+            )
             server = NatsServer(home, binary, name=f"n{number}", sync=sync, more=more)
             self.servers.append(server)
 
@@ -230,9 +264,11 @@ def running(folder: Path, binary: Path, **options: str) -> Iterator[NatsServer]:
 
 
 @contextlib.contextmanager
-def running_cluster(folder: Path, binary: Path, **options: str) -> Iterator[NatsCluster]:
+def running_cluster(
+    folder: Path, binary: Path, *, sync: str = "2m", way: Way | None = None
+) -> Iterator[NatsCluster]:
     """A cluster that runs as long as the context."""
-    cluster = NatsCluster(folder, binary, **options)
+    cluster = NatsCluster(folder, binary, sync=sync, way=way)
     try:
         cluster.start()
         yield cluster

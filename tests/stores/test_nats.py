@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from typing import TYPE_CHECKING
@@ -16,18 +17,23 @@ from rat_fsm.errors import (
     LogClosed,
     StoreUnreadable,
     UnsupportedFormat,
+    WriterFenced,
 )
 from rat_fsm.stores import open_store
+from rat_fsm.stores.nats.chain import Chains
 from rat_fsm.stores.nats.durability import guarantee
 from rat_fsm.stores.nats.opening import DEFAULT_MAX_BYTES, SCHEMA_KEY
+from rat_fsm.stores.nats.streams import Streams
 from rat_fsm.stores.port import Snapshot, StoredFrame, SupportsGuarantee, SupportsSlots
 from rat_fsm.testing.store_contract import make_chain, make_frame, refusal_of
 from tests.servers.fixtures import fresh_stream, nats_binary, new_stream
-from tests.servers.nats import NatsServer, running, told
+from tests.servers.nats import NatsServer, running, told, wait_until
 from tests.stores.opened_nats import opened
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from rat_fsm.stores.port import Frame
 
 PATIENCE = 20.0
 
@@ -172,14 +178,17 @@ def test_it_says_what_an_acknowledgement_means(nats_server: NatsServer) -> None:
 
 
 def test_a_server_that_syncs_each_message_says_so(tmp_path: Path) -> None:
-    """Its monitoring port does; another one that does not answer promises nothing."""
-    with running(tmp_path, nats_binary(), sync="always") as server:
-        assert guarantee(1, [server.monitor]) == "synced to the disk of one server"
-        assert guarantee(3, [server.monitor] * 3) == "synced to the disks of 2 of 3 servers"
-    assert guarantee(3, [server.monitor]) == (
+    """Its monitoring port does; one that does not answer, or is another port, promises nothing."""
+    unknown = (
         "in the memory of 2 of 3 servers, synced to disk at intervals unless they run with "
         "sync_interval: always"
     )
+    with running(tmp_path, nats_binary(), sync="always") as server:
+        assert guarantee(1, [server.monitor]) == "synced to the disk of one server"
+        assert guarantee(3, [server.monitor] * 3) == "synced to the disks of 2 of 3 servers"
+        for other in (f"http://{server.server}", "http://127.0.0.1:none"):
+            assert guarantee(3, [server.monitor, other]) == unknown
+    assert guarantee(3, [server.monitor]) == unknown
 
 
 def test_a_deleted_message_is_damage_and_reading_goes_on_behind_it(nats_server: NatsServer) -> None:
@@ -195,6 +204,9 @@ def test_a_deleted_message_is_damage_and_reading_goes_on_behind_it(nats_server: 
             next(found)
         assert caught.value.position == 3
         assert list(store.read(3)) == [StoredFrame(4, chain[3])]
+        told(nats_server, f"$JS.API.STREAM.MSG.DELETE.{name}", {"seq": 4, "no_erase": True})
+        with pytest.raises(DamagedFrame, match="frame 4 is damaged: it was deleted"):
+            list(store.read(3))
 
 
 def test_a_message_of_somebody_else_is_damage(nats_server: NatsServer) -> None:
@@ -222,6 +234,77 @@ def test_what_was_purged_is_said_to_be_gone(nats_server: NatsServer) -> None:
             assert "frames 2 to 2" in str(problem)
         assert [stored.position for stored in store.read(2)] == [3, 4]
         assert store.append(chain[4]) == 5
+
+
+def test_a_server_that_does_not_know_what_is_stored_fences_nobody(nats_server: NatsServer) -> None:
+    """It may have been cut off from the others; what it says long enough is how it is."""
+    name, chain = new_stream(), make_chain("w0", 4)
+    with opened(f"nats://{nats_server.server}/{name}?max_bytes=1000000") as store:
+        chains = Chains(Streams(name), patience=0.5)
+
+        def append(frame: Frame) -> int:
+            return store._link.run(chains.append(store._link, frame))
+
+        assert [append(frame) for frame in chain[:3]] == [1, 2, 3]
+        told(nats_server, f"$JS.API.STREAM.PURGE.{name}", {"seq": 4})
+        chains.forget()
+        problem = refusal_of(append, chain[3])
+        assert isinstance(problem, OSError)
+        assert "does not know frame 3, which is stored" in str(problem)
+        wait_until(lambda: isinstance(refusal_of(append, chain[3]), WriterFenced), "verdict")
+        assert str(refusal_of(append, chain[3])) == (
+            "the servers have lost what w0 stored after frame 0, up to frame 3"
+        )
+        assert chains.cut_short == {"w0"}
+
+
+def test_a_slot_whose_chain_was_cut_short_is_left_alone(nats_url: str) -> None:
+    """What continued its lost end would be taken for that."""
+    with opened(fresh_stream(nats_url)) as store:
+        store._chains.cut_short.add("w0")
+        assert store.claim(None) == "w1"
+
+
+def test_heads_pass_over_what_is_no_frame(
+    nats_server: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is named once; who finds it where its own chain goes on is fenced, and keeps away."""
+    name, chain = new_stream(), make_chain("w0", 2)
+    with opened(f"nats://{nats_server.server}/{name}?max_bytes=1000000") as store:
+        store.append(chain[0])
+        told(nats_server, f"rat_fsm.{name}.frames.intruder", b"hello")
+        for _ in range(2):
+            assert store.heads() == {"w0": StoredFrame(1, chain[0])}
+        assert [record.message.count("frame 2 is damaged") for record in caplog.records] == [1]
+        told(nats_server, f"rat_fsm.{name}.frames.w0", b"hello")
+        problem = refusal_of(store.append, chain[1])
+        assert isinstance(problem, WriterFenced)
+        assert "no frame can continue the chain of w0: frame 3 is damaged" in str(problem)
+        assert store.claim(None) == "w1"
+
+
+def test_logs_whose_names_meet_are_told_apart(nats_url: str) -> None:
+    """What keeps the slots of one is no log, and no log keeps the slots of another."""
+    name, other = new_stream(), new_stream()
+    with opened(f"{nats_url}/{name}?max_bytes=1000000"):
+        for writable in (True, False):
+            with pytest.raises(StoreUnreadable, match="a stream of something else"):
+                open_store(f"{nats_url}/{name}_slots", writable=writable)
+    with (
+        opened(f"{nats_url}/{other}_slots?max_bytes=1000000"),
+        pytest.raises(StoreUnreadable, match=f"{other}_slots is a stream of something else"),
+    ):
+        open_store(f"{nats_url}/{other}?max_bytes=1000000", writable=True)
+
+
+def test_a_snapshot_of_somebody_else_is_none(nats_server: NatsServer) -> None:
+    """Whatever its label says."""
+    name = new_stream()
+    nothing = hashlib.sha256(b"").hexdigest()
+    label = {"fold_version": 1, "position": 1, "head": "zz", "pieces": 0, "digest": nothing}
+    with opened(f"nats://{nats_server.server}/{name}?max_bytes=1000000") as store:
+        told(nats_server, f"rat_fsm.{name}.snapshots.w0", label)
+        assert store.load_snapshot("w0") is None
 
 
 def test_a_large_log_is_read_in_batches(nats_url: str) -> None:

@@ -14,7 +14,9 @@ from rat_fsm.errors import StoreUnreadable, WriterFenced
 from rat_fsm.stores import open_store
 from rat_fsm.stores.port import StoredFrame
 from rat_fsm.testing.store_contract import make_chain, make_frame
-from tests.servers.fixtures import new_stream
+from tests.faults.network import Network
+from tests.servers.fixtures import nats_binary, new_stream
+from tests.servers.nats import running_cluster, wait_until
 from tests.stores.opened_nats import opened
 
 if TYPE_CHECKING:
@@ -22,9 +24,9 @@ if TYPE_CHECKING:
     from rat_fsm.stores.port import Frame
     from tests.servers.nats import NatsCluster
 
-PATIENCE: Final = 45.0
+PATIENCE: Final = 90.0
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def append(store: NatsStore, frame: Frame) -> int:
@@ -156,6 +158,35 @@ def test_a_reader_leaves_a_server_that_is_stopped(
             assert reader.wait(1, PATIENCE)
         finally:
             stopped.resume()
+
+
+def connected_to(store: NatsStore) -> str | None:
+    """The server that a store asks."""
+    wire = store._link._wire
+    address = None if wire is None else wire.client.connected_url
+    return None if address is None else address.netloc
+
+
+def test_a_leader_that_was_cut_off_fences_nobody(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """It thinks for a while that it still leads, and does not know what the others stored."""
+    name, chain = new_stream(), make_chain("w0", 4)
+    with contextlib.ExitStack() as stack:
+        network = stack.enter_context(Network())
+        folder = tmp_path_factory.mktemp("cluster")
+        cluster = stack.enter_context(running_cluster(folder, nats_binary(), way=network.way))
+        store = stack.enter_context(opened(cluster.url(name)))
+        append(store, chain[0])
+        former = cluster.leader_of(name)
+        network.cut_off(cluster.servers.index(former))
+        append(store, chain[1])
+        while connected_to(store) != former.server:
+            store.reopen()
+        assert [append(store, frame) for frame in chain[2:]] == [3, 4]
+        network.heal()
+        # A moment later it still answers whoever reads.
+        wait_until(lambda: [stored.frame for stored in store.read()] == chain, "whole log")
 
 
 def test_the_others_are_found_by_the_one_that_was_named(mortal_cluster: NatsCluster) -> None:

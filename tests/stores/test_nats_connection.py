@@ -14,20 +14,18 @@ import pytest
 
 from rat_fsm.errors import DamagedFrame, StoreUnreadable
 from rat_fsm.stores import open_store
-from rat_fsm.stores.port import Snapshot, StoredFrame
+from rat_fsm.stores.nats.address import parse
+from rat_fsm.stores.nats.link import Link
+from rat_fsm.stores.port import StoredFrame
 from rat_fsm.testing.store_contract import make_chain, make_frame, refusal_of
-from tests.servers.certificates import self_signed
-from tests.servers.fixtures import fresh_stream, nats_binary
-from tests.servers.nats import NatsServer, running, wait_until
+from tests.servers.fixtures import fresh_stream
+from tests.servers.nats import NOWHERE, NatsServer, wait_until
 from tests.stores.opened_nats import opened
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rat_fsm.stores.port import Store
 
 PATIENCE = 20.0
-SECRET = "s3cr3t-Zq9"  # noqa: S105 - of a server that lives as long as a test
 
 
 def ours() -> list[str]:
@@ -45,6 +43,33 @@ def test_a_wait_is_woken_by_another_handle(nats_url: str) -> None:
             wait_until(lambda: reader._heard == number + 1, "word of it")  # noqa: B023
             reader.reopen()
             assert reader.wait(number, PATIENCE)
+
+
+def test_an_address_that_is_gone_is_forgotten(nats_url: str) -> None:
+    """One that a server told of, and that the URL does not name."""
+    with opened(fresh_stream(nats_url)) as store:
+        link = store._link
+        link._servers.insert(0, NOWHERE)
+        for _ in range(2):
+            store.reopen()
+        assert link._servers == list(store.address.servers)
+
+
+def test_a_thread_that_cannot_start_leaves_nothing_half_done(
+    nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said each time, and once it can start everything works."""
+    link = Link(parse(f"{nats_url}/events"))
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(2):
+            assert isinstance(refusal_of(link.run, link.ask("INFO")), RuntimeError)
+    assert "memory" in link.run(link.ask("INFO"))
+    link.close()
 
 
 def test_nothing_is_left_when_it_is_closed(nats_url: str) -> None:
@@ -82,92 +107,6 @@ def test_a_server_that_is_too_old_is_refused() -> None:
         finally:
             server.shutdown()
             serving.join(PATIENCE)
-
-
-def test_credentials_let_in_and_are_never_shown(tmp_path: Path) -> None:
-    """The right password opens the log; a wrong one, or too few rights, is said without it."""
-    users = (
-        f'{{ user: me, password: "{SECRET}" }}, {{ user: reader, password: "{SECRET}", '
-        'permissions: { publish: ["$JS.API.>"], subscribe: ["_INBOX.>"] } }'
-    )
-    more = f"authorization {{ users: [{users}] }}"
-    frame = make_frame()
-    with running(tmp_path, nats_binary(), more=more) as server:
-        url = f"nats://me:{SECRET}@{server.server}/events?max_bytes=1000000"
-        with opened(url) as store, opened(url.replace("me:", "reader:"), writable=True) as other:
-            store.append(frame)
-            assert list(other.read()) == [StoredFrame(1, frame)]
-            denied = refusal_of(other.append, make_frame("W1"))
-            assert 'permissions violation for publish to "rat_fsm.events.frames.w1"' in str(denied)
-            said = [repr(store), store.url, repr(denied), repr(store.address)]
-        wrong = refusal_of(open_store, url.replace(SECRET, f"{SECRET}x"))
-        none = refusal_of(open_store, f"nats://{server.server}/events")
-        for problem in (wrong, none):
-            assert isinstance(problem, StoreUnreadable)
-            assert "Authorization Violation" in str(problem)
-        said += [repr(wrong), repr(wrong.__cause__), repr(wrong.__context__)]
-        assert SECRET not in "".join(said)
-        assert SECRET in url
-
-
-def test_few_rights_are_enough(tmp_path: Path) -> None:
-    """A writer needs no more once the streams are there, and a reader may not publish at all."""
-    api, streams = "$JS.API.", ("events", "events_slots", "events_snapshots")
-    reading = [f"{api}STREAM.{verb}.{one}" for verb in ("INFO", "MSG.GET") for one in streams]
-    reading.append(f"{api}DIRECT.GET.events")
-    writing = [*reading, f"{api}STREAM.PURGE.events_snapshots", "rat_fsm.events.>"]
-    hearing = '["_INBOX.>", "rat_fsm.events.stored"]'
-    users = [f'{{ user: owner, password: "{SECRET}" }}']
-    for user, rights in (("writer", writing), ("reader", reading)):
-        permissions = f"{{ publish: {json.dumps(rights)}, subscribe: {hearing} }}"
-        users.append(f'{{ user: {user}, password: "{SECRET}", permissions: {permissions} }}')
-    more = f"authorization {{ users: [{', '.join(users)}] }}"
-    frame, snapshot = make_frame(), Snapshot("w0", 1, 1, b"folded")
-    with running(tmp_path, nats_binary(), more=more) as server:
-        url = f"nats://%s:{SECRET}@{server.server}/events?max_bytes=1000000"
-        with opened(url % "owner"):
-            pass
-        with opened(url % "writer") as store, opened(url % "reader", writable=False) as reader:
-            store.claim("w0")
-            store.append(frame)
-            store.save_snapshot(snapshot)
-            assert reader.wait(0, PATIENCE)
-            assert (list(reader.read()), reader.load_snapshot("w0")) == (
-                [StoredFrame(1, frame)],
-                snapshot,
-            )
-            assert (reader.heads(), reader.slots()["w0"].held) == (
-                {"w0": StoredFrame(1, frame)},
-                True,
-            )
-
-
-@pytest.mark.slow
-def test_a_certificate_and_a_key_let_in(tmp_path: Path) -> None:
-    """By files that the URL names: over TLS, and by a signature instead of a password."""
-    import nkeys  # type: ignore[import-untyped]
-
-    certificate, key = self_signed(tmp_path)
-    seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
-    (tmp_path / "user.nk").write_bytes(seed)
-    public = nkeys.from_seed(bytearray(seed)).public_key.decode()
-    more = (
-        f'tls {{ cert_file: "{certificate}", key_file: "{key}", ca_file: "{certificate}", '
-        f"verify: true }}\nauthorization {{ users: [{{ nkey: {public} }}] }}"
-    )
-    with running(tmp_path, nats_binary(), more=more) as server:
-        base = f"nats://{server.server}/events?max_bytes=1000000"
-        ours = f"&tlsca={certificate}&tlscert={certificate}&tlskey={key}"
-        with opened(f"{base}{ours}&nkey={tmp_path / 'user.nk'}") as store:
-            assert store.append(make_frame()) == 1
-        for url, problem in (
-            (f"{base}{ours}", "Authorization Violation"),
-            (f"{base}&nkey={tmp_path / 'user.nk'}", "certificate verify failed"),
-            (f"{base}{ours}&nkey={tmp_path / 'none.nk'}", "No such file"),
-            (f"{base}{ours}&creds={tmp_path / 'user.nk'}", "holds no credentials of NATS"),
-        ):
-            with pytest.raises(StoreUnreadable, match=problem):
-                open_store(url)
 
 
 def test_a_server_that_went_away_is_said_and_found_again(mortal_nats: NatsServer) -> None:
@@ -208,7 +147,6 @@ def test_a_connection_that_breaks_ends_what_waits_for_it(mortal_nats: NatsServer
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_a_server_that_never_answers_is_given_up(mortal_nats: NatsServer) -> None:
     """It accepts connections and says nothing: every call ends, and it is closed in the end."""
     first, second = make_chain("w0", 2)
@@ -216,7 +154,7 @@ def test_a_server_that_never_answers_is_given_up(mortal_nats: NatsServer) -> Non
     store.append(first)
     mortal_nats.pause()
     try:
-        for call in (lambda: store.append(second), store.reopen, lambda: list(store.read())):
+        for call in (lambda: store.append(second), store.reopen):
             assert isinstance(refusal_of(call), OSError)
         assert isinstance(refusal_of(store.wait, 1, 0.1), StoreUnreadable)
     finally:

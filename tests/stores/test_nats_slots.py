@@ -74,10 +74,10 @@ def _claimed(store: NatsStore, writer: str) -> Exception | str:
         return problem
 
 
-def rob(server: NatsServer, stream: str, writer: str, epoch: int) -> None:
+def rob(server: NatsServer, stream: str, writer: str, epoch: int, by: str = "another") -> None:
     """Writes what another process would that has taken a slot whose lease had ended."""
     subject = f"rat_fsm.{stream}.slots.{writer}"
-    entry = {"writer": writer, "epoch": epoch, "token": "another", "lease": 60_000_000}
+    entry = {"writer": writer, "epoch": epoch, "token": by, "lease": 60_000_000}
     told(server, subject, json.dumps(entry).encode())
 
 
@@ -124,6 +124,18 @@ def test_a_slot_that_was_taken_is_lost(nats_server: NatsServer) -> None:
         assert (slot.epoch, slot.held) == (2, True)
         assert isinstance(refusal_of(store.claim, "w0"), WriterBusy)
         assert store.append(make_frame("w1")) == 2
+
+
+def test_a_slot_that_was_taken_unheard_is_ones_own(nats_server: NatsServer) -> None:
+    """Where the answer to a claim was lost, the next claim finds its message; others do not."""
+    stream = new_stream()
+    url = f"nats://{nats_server.server}/{stream}?max_bytes=1000000"
+    with opened(url) as store, opened(url) as other:
+        rob(nats_server, stream, "w0", 3, by=store._slots._token)
+        assert isinstance(refusal_of(other.claim, "w0"), WriterBusy)
+        assert store.claim("w0") == "w0"
+        assert epoch_and_held(store) == (3, True)
+        assert isinstance(refusal_of(store.claim, "w0"), WriterBusy)
 
 
 def test_a_slot_that_a_server_forgot_is_kept(nats_server: NatsServer) -> None:

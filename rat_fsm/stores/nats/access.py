@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 import attrs
 
-from rat_fsm.errors import StoreUnreadable
-
-if TYPE_CHECKING:
-    import ssl
+from rat_fsm.errors import InvalidArgument
+from rat_fsm.stores.nats.keyfiles import KeyFile, credentials_in, seed_in
+from rat_fsm.stores.nats.tls import context_of
 
 # The environment variables of the nats command line, which operators have set already.
 _ENVIRONMENT: Final = {
@@ -47,41 +45,59 @@ class Access:
     tlsca: str | None = attrs.field(default=None, repr=False)
     tlscert: str | None = attrs.field(default=None, repr=False)
     tlskey: str | None = attrs.field(default=None, repr=False)
+    _told: set[str] = attrs.field(factory=set, init=False, eq=False, repr=False)
 
     def options(self) -> dict[str, Any]:
-        """These as arguments of the client.
+        """These as arguments of the client; files are read now.
 
         Raises:
-            OSError: a file cannot be read, or is something else.
+            StoreUnreadable: a file cannot be read, or is something else.
         """
-        if self.creds is not None:
-            _check_credentials(self.creds)
-        given: dict[str, Any] = {"user_credentials": self.creds, "nkeys_seed": self.nkey}
+        return self._secret() | self._key() | self._tls()
+
+    def doubt(self) -> str:
+        """What may be wrong with a user whom a server has not let in; it tells us nothing."""
+        if self.creds is None:
+            return ""
+        file = self._file("creds", self.creds)
+        expired = credentials_in(file).expired
+        if expired:
+            return f"; the user in {file} has expired ({expired})"
+        return f"; the user in {file} was revoked, or is of an account that is not known there"
+
+    def _file(self, option: str, path: str) -> KeyFile:
+        return KeyFile(_sources(option), path, self._told)
+
+    def _secret(self) -> dict[str, Any]:
+        if self.user is None:
+            return {}
         if self.password is None:
-            given["token"] = self.user
-        else:
-            given |= {"user": self.user, "password": self.password}
-        if self.tlsca or self.tlscert:
-            given["tls"] = self._tls()
-        return {name: value for name, value in given.items() if value is not None}
+            return {"token": self.user}
+        return {"user": self.user, "password": self.password}
 
-    def _tls(self) -> ssl.SSLContext:
-        import ssl
+    def _key(self) -> dict[str, Any]:
+        if self.creds is not None:
+            found = credentials_in(self._file("creds", self.creds))
+            return {"user_jwt_cb": lambda: found.jwt, "signature_cb": found.sign}
+        if self.nkey is not None:
+            return {"nkeys_seed_str": seed_in(self._file("nkey", self.nkey))}
+        return {}
 
-        context = ssl.create_default_context(cafile=self.tlsca)
-        if self.tlscert:
-            context.load_cert_chain(self.tlscert, self.tlskey)
-        return context
-
-
-def _check_credentials(path: str) -> None:
-    """The library reads on for ever in a file that has no user in it."""
-    if b"BEGIN NATS USER JWT" not in Path(path).read_bytes():
-        raise StoreUnreadable("the file that creds= names holds no credentials of NATS")
+    def _tls(self) -> dict[str, Any]:
+        if not self.tlsca and not self.tlscert:
+            return {}
+        authorities = KeyFile(_sources("tlsca"), self.tlsca) if self.tlsca else None
+        certificate = KeyFile(_sources("tlscert"), self.tlscert) if self.tlscert else None
+        key = self._file("tlskey", self.tlskey) if self.tlscert and self.tlskey else None
+        return {"tls": context_of(authorities, certificate, key)}
 
 
 def access_of(userinfo: str, options: dict[str, Any]) -> Access:
-    """How a URL says to get in, or the environment; takes its options out of the others."""
+    """How a URL says to get in, or the environment; takes its options out of the others.
+
+    Raises:
+        InvalidArgument: there is a key without a certificate.
+    """
     user, colon, password = userinfo.partition(":")
     said = {name: options.pop(name) for name in _ENVIRONMENT if name in options}
     if userinfo:
@@ -90,9 +106,16 @@ def access_of(userinfo: str, options: dict[str, Any]) -> Access:
         said["password"] = unquote(password)
     if not said.keys() & {"user", "creds", "nkey"}:
         said |= _from_environment("user", "password", "creds", "nkey")
+    if "tlskey" in said and "tlscert" not in said:
+        raise InvalidArgument("tlskey= names the key of a certificate: tlscert= must name that")
     if not said.keys() & {"tlsca", "tlscert"}:
         said |= _from_environment("tlsca", "tlscert", "tlskey")
     return Access(**said)
+
+
+def _sources(option: str) -> str:
+    """What may have named a file."""
+    return f"{option}= or {_ENVIRONMENT[option]}"
 
 
 def _from_environment(*names: str) -> dict[str, str]:

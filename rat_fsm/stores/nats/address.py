@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import attrs
 
 from rat_fsm.errors import InvalidArgument
-from rat_fsm.stores.credentials import HIDDEN, SHORTEST, scrubbed
+from rat_fsm.stores.credentials import HIDDEN, SHORTEST, check_escaped, scrubbed
 from rat_fsm.stores.nats.access import Access, access_of
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def parse(url: str) -> Address:
         InvalidArgument: it is no such URL, or has an option that there is not; the message
             repeats nothing of it that may be secret.
     """
+    check_escaped(url)
     try:
         parts = urlsplit(url)
         pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))

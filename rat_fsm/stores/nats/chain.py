@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from rat_fsm.errors import WriterFenced
-from rat_fsm.stores.nats.link import Refusal
+from rat_fsm.errors import DamagedFrame, WriterFenced
+from rat_fsm.stores.nats.exchange import Leaderless
+from rat_fsm.stores.nats.link import now
 from rat_fsm.stores.nats.messages import HEADER, header_of, stored_of
-from rat_fsm.stores.nats.streams import FULL, LOST_RACE
+from rat_fsm.stores.nats.refusals import FULL, Refusal
 from rat_fsm.stores.port import GENESIS
 
 if TYPE_CHECKING:
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
     from rat_fsm.stores.port import Frame, StoredFrame
 
 IN_FLIGHT_INTERVAL: Final = 0.01
+# Seconds. A leader that is cut off from the others believes for some 10 that it still leads.
+FORGOTTEN: Final = 20.0
 # nats-server 2.15 behaves so; in a cluster the other servers go on.
 _FULL_DISK: Final = (
-    ", though the server is there: one whose disk is full is silent until it has room and was "
-    "started again"
+    ", though the server is there: the one that leads the stream may have stopped; or its disk is "
+    "full, and it is silent until it has room and was started again"
 )
 
 
@@ -63,17 +66,35 @@ async def head_of(link: Link, frames: Stream, writer: str) -> StoredFrame | None
 
 
 class Chains:
-    """The chains that this process extends; remembers their ends until something goes wrong."""
+    """The chains that this process extends; remembers their ends until something goes wrong.
 
-    def __init__(self, streams: Streams) -> None:
+    Args:
+        streams: of the log.
+        patience: for how many seconds a server may not know what is stored until that is taken
+            for lost.
+
+    Attributes:
+        cut_short: the writers whose chains have lost their ends, which no frame can continue.
+    """
+
+    def __init__(self, streams: Streams, patience: float = FORGOTTEN) -> None:
         self._frames = streams.frames
         self._stored = streams.stored
+        self.cut_short: set[str] = set()
+        self._patience = patience
         self._ends: dict[str, End] = {}
+        self._known: dict[str, int] = {}
+        self._missed: dict[str, float] = {}
         self._saying: asyncio.Task[None] | None = None
 
     def forget(self) -> None:
         """Asks for every end again."""
         self._ends.clear()
+
+    def note(self, head: StoredFrame) -> None:
+        """Remembers that a frame was seen, so that no chain is taken to end before it."""
+        writer = head.frame.writer
+        self._known[writer] = max(head.position, self._known.get(writer, 0))
 
     async def append(self, link: Link, frame: Frame) -> int:
         """Adds a frame to its writer's chain and answers with its position; see the port.
@@ -88,8 +109,8 @@ class Chains:
         while end.precedes(frame):
             try:
                 end = end_after(await self._publish(link, frame, end.position), frame)
-            except Refusal as problem:
-                if problem.code not in LOST_RACE:
+            except (Refusal, Leaderless) as problem:
+                if isinstance(problem, Refusal) and not problem.undecided:
                     raise _failure(problem) from None
                 # The last one may still be the expected one, while another goes through the
                 # cluster: perhaps this very frame, from an attempt that timed out.
@@ -98,11 +119,28 @@ class Chains:
         if end.hash != frame.hash:
             raise WriterFenced(f"the frame does not continue the chain of {frame.writer}")
         self._ends[frame.writer] = end
+        self._known[frame.writer] = end.position
         return end.position
 
     async def _end(self, link: Link, writer: str) -> End:
-        head = await head_of(link, self._frames, writer)
-        return End() if head is None else end_after(head.position, head.frame)
+        try:
+            head = await head_of(link, self._frames, writer)
+        except DamagedFrame as problem:
+            self.cut_short.add(writer)
+            raise WriterFenced(f"no frame can continue the chain of {writer}: {problem}") from None
+        end = End() if head is None else end_after(head.position, head.frame)
+        known = self._known.get(writer, 0)
+        if end.position >= known:
+            self._missed.pop(writer, None)
+        elif now() - self._missed.setdefault(writer, now()) < self._patience:
+            raise OSError(f"the server does not know frame {known}, which is stored")
+        else:
+            self.cut_short.add(writer)
+            raise WriterFenced(
+                f"the servers have lost what {writer} stored after frame {end.position}, up to "
+                f"frame {known}"
+            )
+        return end
 
     async def _publish(self, link: Link, frame: Frame, expected: int) -> int:
         subject = self._frames.subject(frame.writer)

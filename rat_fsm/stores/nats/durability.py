@@ -39,10 +39,12 @@ def guarantee(replicas: int, monitors: Iterable[str]) -> str:
 
 def _interval_of(monitor: str) -> float | None:
     """Every how many seconds a server syncs; 0 before it acknowledges, None if it does not say."""
+    from http.client import HTTPException
+
     try:
         config = _asked(monitor)
         return 0 if config.get("sync_always") else int(config["sync_interval"]) / 1_000_000_000
-    except (OSError, ValueError, TypeError, LookupError) as problem:
+    except (OSError, ValueError, TypeError, LookupError, HTTPException) as problem:
         _log.warning("a monitoring port does not say how its server syncs: %s", problem)
         return None
 

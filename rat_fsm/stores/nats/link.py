@@ -5,36 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from rat_fsm.errors import StoreUnreadable
 from rat_fsm.stores.nats.loop import Looping
+from rat_fsm.stores.nats.refusals import Refusal
 from rat_fsm.stores.nats.wire import connected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from rat_fsm.stores.nats.address import Address
     from rat_fsm.stores.nats.wire import Wire
 
 ASK_TIMEOUT: Final = 1.5
 ASK_INTERVAL: Final = 0.05
+T = TypeVar("T")
 
 
 class Unreachable(ConnectionError):
     """None of the servers lets us in."""
-
-
-class Refusal(OSError):
-    """JetStream answered with an error.
-
-    Attributes:
-        code: of the kind of error, unique in JetStream.
-    """
-
-    def __init__(self, error: dict[str, Any]) -> None:
-        super().__init__(f"JetStream refused: {error.get('description', 'no reason given')}")
-        self.code = int(error.get("err_code", 0))
 
 
 class Link(Looping):
@@ -53,6 +43,12 @@ class Link(Looping):
         self._connecting = asyncio.Lock()
         self._servers = list(address.servers)
         self._listeners: list[tuple[str, Callable[[], None]]] = []
+        self._trouble = ""
+
+    def silence(self, patience: float) -> str:
+        """Likewise, with what the servers said meanwhile instead of an answer."""
+        said = super().silence(patience)
+        return f"{said}: {self._trouble}" if self._trouble else said
 
     async def wire(self) -> Wire:
         """The connection, a new one where it was lost.
@@ -104,11 +100,16 @@ class Link(Looping):
                 raise
             except OSError as failure:
                 problem = Unreachable(str(failure))
-                self._servers.append(self._servers.pop(0))
+                self._pass_over(self._servers.pop(0))
             else:
                 self._remember(wire)
                 return wire
         raise problem
+
+    def _pass_over(self, server: str) -> None:
+        """Asks a server last, and one that the URL does not name only if it is heard of again."""
+        if server in self.address.servers:
+            self._servers.append(server)
 
     def _remember(self, wire: Wire) -> None:
         """Notes the other servers of the cluster, in case that those of the URL are away."""
@@ -120,6 +121,7 @@ class Link(Looping):
         """Drops the connection."""
         wire, self._wire = self._wire, None
         if wire is not None:
+            self._remember(wire)  # some may have come since
             await wire.close()
 
     async def request(
@@ -129,6 +131,7 @@ class Link(Looping):
 
         Raises:
             Refusal: an error.
+            Leaderless: nobody leads the stream.
             OSError: nobody answers.
         """
         wire = await self.wire()
@@ -143,20 +146,40 @@ class Link(Looping):
         Only for questions that may be asked twice.
 
         Raises:
-            Refusal: an error.
+            Refusal: an error that does not pass.
             Unreachable: no server lets us in.
         """
         payload = b"" if question is None else json.dumps(question).encode()
+
+        async def ask() -> dict[str, Any]:
+            async with asyncio.timeout(ASK_TIMEOUT):
+                return await self.request(self.api(subject), payload)
+
+        return await self.patiently(ask)
+
+    async def patiently(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What asking comes to that may be done twice, and is until there is an answer.
+
+        Raises:
+            Refusal: an error that does not pass.
+            PermissionError: we may not ask.
+            Unreachable: no server lets us in.
+        """
         while True:
             try:
-                async with asyncio.timeout(ASK_TIMEOUT):
-                    return await self.request(self.api(subject), payload)
-            except (Refusal, Unreachable, StoreUnreadable):
+                answer = await ask()
+            except (Unreachable, StoreUnreadable, PermissionError):
                 raise
             except TimeoutError:
                 await self.probe()
-            except OSError:
+            except OSError as problem:
+                if isinstance(problem, Refusal) and not problem.passes:
+                    raise
+                self._trouble = str(problem)
                 await asyncio.sleep(ASK_INTERVAL)
+            else:
+                self._trouble = ""
+                return answer
 
     async def probe(self) -> None:
         """Goes to another server if this one does not answer at all: it may be stopped."""

@@ -46,8 +46,7 @@ class Looping:
             return future.result(patience + _GRACE)
         except TimeoutError as problem:
             future.cancel()
-            said = str(problem) or f"no answer in {patience} s"
-            raise TimeoutError(said) from None
+            raise TimeoutError(str(problem) or self.silence(patience)) from None
         except futures.CancelledError:
             raise LinkClosed("the connection was closed") from None
 
@@ -66,11 +65,20 @@ class Looping:
             raise LinkClosed("the connection was closed")
         if self._loop is None:
             client_class()
-            self._loop = asyncio.new_event_loop()
-            work = functools.partial(_work, self._loop)
-            self._thread = threading.Thread(target=work, name="rat-fsm-nats", daemon=True)
-            self._thread.start()
+            loop = asyncio.new_event_loop()
+            work = functools.partial(_work, loop)
+            thread = threading.Thread(target=work, name="rat-fsm-nats", daemon=True)
+            try:
+                thread.start()
+            except BaseException:
+                loop.close()
+                raise
+            self._loop, self._thread = loop, thread
         return self._loop
+
+    def silence(self, patience: float) -> str:
+        """What there is to say of work that took too long."""
+        return f"no answer in {patience} s"
 
     async def end(self) -> None:
         """What is to be done on the loop before it ends."""

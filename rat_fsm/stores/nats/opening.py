@@ -7,10 +7,11 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from rat_fsm.errors import InvalidArgument, StoreUnreadable, UnsupportedFormat
-from rat_fsm.stores.nats.link import Refusal
-from rat_fsm.stores.nats.streams import NO_STORAGE, NOT_FOUND
+from rat_fsm.stores.nats.refusals import NO_PEERS, NO_STORAGE, NOT_FOUND, Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from rat_fsm.stores.nats.address import Address
     from rat_fsm.stores.nats.link import Link
     from rat_fsm.stores.nats.streams import State, Stream, Streams
@@ -20,8 +21,7 @@ SCHEMA_KEY: Final = "rat_fsm.schema"
 DEFAULT_MAX_BYTES: Final = 10 * 2**30
 RETRY_INTERVAL: Final = 0.2
 PATIENCE: Final = 15.0
-# Of a cluster that has just started or lost a server: no leader yet, no peers known yet.
-_PASSING: Final = frozenset({10004, 10005, 10008, 10009})
+JUST_MADE: Final = 2.0  # seconds after which every server has heard of it
 
 
 async def opened(link: Link, streams: Streams, *, writable: bool) -> int:
@@ -35,21 +35,39 @@ async def opened(link: Link, streams: Streams, *, writable: bool) -> int:
     """
     address = link.address
     state = await _found(link, streams.frames, _frames_config(address) if writable else None)
-    _check_ours(address, state.config)
+    _check_ours(address, streams.frames, state.config)
     if not writable:
         return int(state.config["num_replicas"])
     state = await _changed(link, streams.frames, state)
     replicas = int(state.config["num_replicas"])
     for stream, what in ((streams.slots, "the writers' slots"), (streams.snapshots, "snapshots")):
         await _have(link, stream, _latest_only(what, replicas))
+    await _within_domain(link, streams)
     return replicas
+
+
+async def _within_domain(link: Link, streams: Streams) -> None:
+    """Notes the domain, and sees to it that no other one stores what is meant for this one."""
+    domain = (await streams.frames.state(link)).domain
+    streams.belong_to(domain)
+    if domain and await streams.frames.takers(link) > 1:
+        raise _mixed(link.address, streams.frames)
+
+
+def _mixed(address: Address, stream: Stream) -> StoreUnreadable:
+    return StoreUnreadable(
+        f"another stream takes what is meant for {stream.name} of {address.url}, such as that of a "
+        "log in another JetStream domain: give one of both another name"
+    )
 
 
 async def _have(link: Link, stream: Stream, wanted: dict[str, Any]) -> None:
     """Makes a stream where there is none, on as many servers as it should be."""
     state = await _found(link, stream, wanted)
+    _check_ours(link.address, stream, state.config)
     if state.config["num_replicas"] != wanted["num_replicas"]:
-        await stream.update(link, {**state.config, "num_replicas": wanted["num_replicas"]})
+        config = {**state.config, "num_replicas": wanted["num_replicas"]}
+        await _among_peers(lambda: stream.update(link, config))
 
 
 def _latest_only(what: str, replicas: int) -> dict[str, Any]:
@@ -81,22 +99,46 @@ def _frames_config(address: Address) -> dict[str, Any]:
 
 
 async def _found(link: Link, stream: Stream, wanted: dict[str, Any] | None) -> State:
-    """A stream, made where it is wanted; a cluster that has just started needs some patience."""
-    deadline = time.monotonic() + PATIENCE
+    """A stream, made where it is wanted."""
+    try:
+        return await stream.state(link)
+    except Refusal as problem:
+        if problem.code != NOT_FOUND:
+            raise
+    if wanted is None:
+        raise StoreUnreadable(f"no log at {link.address.url}: there is no such stream")
+    if await stream.takers(link):
+        return await _just_made(link, stream)
+    try:
+        return await _among_peers(lambda: stream.create(link, wanted))
+    except Refusal as problem:
+        if _lacks_room(problem):
+            raise _no_room(link.address, problem) from None
+        raise
+
+
+async def _just_made(link: Link, stream: Stream) -> State:
+    """A stream that was not there a moment ago, and takes messages now, if it is that one."""
+    deadline = time.monotonic() + JUST_MADE
     while True:
         try:
             return await stream.state(link)
         except Refusal as problem:
             if problem.code != NOT_FOUND:
                 raise
-        if wanted is None:
-            raise StoreUnreadable(f"no log at {link.address.url}: there is no such stream")
+        if time.monotonic() > deadline:
+            raise _mixed(link.address, stream)
+        await asyncio.sleep(RETRY_INTERVAL)
+
+
+async def _among_peers(change: Callable[[], Coroutine[Any, Any, State]]) -> State:
+    """What a change comes to; servers that have just started need time to know each other."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
         try:
-            return await stream.create(link, wanted)
+            return await change()
         except Refusal as problem:
-            if _lacks_room(problem):
-                raise _no_room(link.address, problem) from None
-            if problem.code not in _PASSING or time.monotonic() > deadline:
+            if problem.code != NO_PEERS or _lacks_room(problem) or time.monotonic() > deadline:
                 raise
         await asyncio.sleep(RETRY_INTERVAL)
 
@@ -113,10 +155,12 @@ def _no_room(address: Address, problem: Refusal) -> StoreUnreadable:
     )
 
 
-def _check_ours(address: Address, config: dict[str, Any]) -> None:
+def _check_ours(address: Address, stream: Stream, config: dict[str, Any]) -> None:
     schema = (config.get("metadata") or {}).get(SCHEMA_KEY)
-    if schema is None:
-        raise StoreUnreadable(f"{address.url} is a stream of something else, not a rat_fsm log")
+    if schema is None or config.get("subjects") != [stream.pattern]:
+        raise StoreUnreadable(
+            f"{stream.name} is a stream of something else, not of the log {address.url}"
+        )
     if not schema.isdecimal() or int(schema) > SCHEMA:
         raise UnsupportedFormat(
             f"{address.url} has schema {schema}, newer than this rat_fsm, which reads up to "
@@ -137,10 +181,10 @@ async def _changed(link: Link, stream: Stream, state: State) -> State:
     if all(config.get(name) == value for name, value in said.items()):
         return state
     try:
-        return await stream.update(link, {**config, **said})
+        return await _among_peers(lambda: stream.update(link, {**config, **said}))
     except Refusal as problem:
         if _lacks_room(problem):
             raise _no_room(address, problem) from None
-        if problem.code in _PASSING:
+        if problem.code == NO_PEERS:
             raise
         raise InvalidArgument(f"the stream cannot be changed as the URL says: {problem}") from None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import logging
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from rat_fsm.errors import DamagedFrame, HistoryEvicted, StoreUnreadable
 from rat_fsm.stores.nats.chain import head_of
-from rat_fsm.stores.nats.link import Link
+from rat_fsm.stores.nats.link import Link, Unreachable
 from rat_fsm.stores.nats.loop import LinkClosed
 from rat_fsm.stores.nats.messages import stored_of
 
@@ -25,7 +25,7 @@ PATIENCE: Final = 15.0  # a stopped leader is left after some 3 s, and followed 
 WAIT_PATIENCE: Final = 5.0  # who waits asks again anyway, and says meanwhile what is wrong
 BEHIND_INTERVAL: Final = 0.02
 ALONE: Final = 10.0  # seconds for which the leader alone is asked after a copy was silent
-HEADS_AT_ONCE: Final = 32
+_log = logging.getLogger("rat_fsm")
 T = TypeVar("T")
 
 
@@ -41,6 +41,7 @@ class Reader:
         self._link = link
         self._frames = frames
         self._alone_until = 0.0
+        self._warned: set[int] = set()
 
     def ask(self, work: Callable[[Link], Coroutine[Any, Any, T]], patience: float = PATIENCE) -> T:
         """What a coroutine over a link answers.
@@ -102,14 +103,28 @@ class Reader:
             time.sleep(BEHIND_INTERVAL)
 
     async def _some(self, link: Link, first: int, subject: str | None, size: int) -> list[Message]:
-        """Likewise, perhaps none: of a server that is behind."""
+        """Likewise, perhaps none: of a leader that is behind a former one."""
         if time.monotonic() >= self._alone_until:
             try:
-                return await self._frames.batch(link, first, subject, size)
+                found = await self._frames.batch(link, first, subject, size)
+            except (Unreachable, PermissionError):
+                raise
             except TimeoutError:  # it is stopped, and the cluster goes on asking it for a while
                 self._alone_until = time.monotonic() + ALONE
                 await link.probe()
+            except OSError as problem:
+                _log.debug("nats: %s; the leader is asked", problem)
+            else:
+                if found:
+                    return found
+        return await self._next(link, first, subject)
+
+    async def _next(self, link: Link, first: int, subject: str | None) -> list[Message]:
+        """The first message from a sequence on, as the leader has it."""
+        state = await self._frames.state(link)
         found = await self._frames.next(link, first, subject)
+        if found is None and state.last >= first:
+            raise DamagedFrame("it was deleted", position=first)
         return [] if found is None else [found]
 
     def head(self, writer: str) -> StoredFrame | None:
@@ -117,16 +132,21 @@ class Reader:
         return self.ask(lambda link: head_of(link, self._frames, writer))
 
     def heads(self) -> dict[str, StoredFrame]:
-        """The last frame of every writer."""
-        return {found.frame.writer: found for found in map(stored_of, self.ask(self._lasts))}
+        """The last frame of every writer; what somebody else put there is none, and named once."""
+        found: dict[str, StoredFrame] = {}
+        for message in self.ask(self._frames.lasts):
+            try:
+                stored = stored_of(message)
+            except DamagedFrame as problem:
+                self._warn(message.sequence, problem)
+            else:
+                found[stored.frame.writer] = stored
+        return found
 
-    async def _lasts(self, link: Link) -> list[Message]:
-        subjects = await self._frames.subjects_in_use(link)
-        found: list[Message | None] = []
-        while subjects:
-            some, subjects = subjects[:HEADS_AT_ONCE], subjects[HEADS_AT_ONCE:]
-            found += await asyncio.gather(*(self._frames.last(link, subject) for subject in some))
-        return [message for message in found if message is not None]
+    def _warn(self, position: int, problem: DamagedFrame) -> None:
+        if position not in self._warned:
+            self._warned.add(position)
+            _log.warning("%s: %s", self._link.address.url, problem)
 
     def last(self) -> int:
         """The position of the last frame, as the leader has it."""

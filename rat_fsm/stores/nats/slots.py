@@ -8,6 +8,7 @@ condition that this message is still the last one, so that of several who try on
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import json
 import secrets
@@ -17,11 +18,13 @@ import attrs
 import msgspec
 
 from rat_fsm.errors import StoreUnreadable, WriterBusy, WriterFenced
-from rat_fsm.stores.nats.link import Refusal, Unreachable, now
-from rat_fsm.stores.nats.streams import LOST_RACE
+from rat_fsm.stores.nats.link import Unreachable, now
+from rat_fsm.stores.nats.refusals import Refusal
 from rat_fsm.stores.port import Slot
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from rat_fsm.stores.nats.link import Link
     from rat_fsm.stores.nats.messages import Message
     from rat_fsm.stores.nats.streams import Stream
@@ -78,10 +81,12 @@ class Slots:
     def __init__(self, stream: Stream, lease: float) -> None:
         self._stream = stream
         self._lease = round(lease * 1_000_000)
+        self._token = secrets.token_hex(8)
+        self._taking = asyncio.Lock()
         self.held: dict[str, Lease] = {}
 
-    async def take(self, link: Link, writer: str | None) -> str:
-        """Takes a slot; None takes the lowest of w0, w1, … that is free.
+    async def take(self, link: Link, writer: str | None, avoid: Collection[str] = ()) -> str:
+        """Takes a slot; None takes the lowest of w0, w1, … that is free, and none to avoid.
 
         Raises:
             WriterBusy: somebody holds it.
@@ -90,25 +95,44 @@ class Slots:
             return await self._take(link, writer)
         number = 0
         while True:
-            try:
-                return await self._take(link, f"w{number}")
-            except WriterBusy:
-                number += 1
+            name = f"w{number}"
+            if name not in avoid:
+                with contextlib.suppress(WriterBusy):
+                    return await self._take(link, name)
+            number += 1
 
     async def _take(self, link: Link, writer: str) -> str:
+        async with self._taking:  # another claim of ours would take its messages for lost answers
+            while True:
+                lease = await self._free(link, writer)
+                if await self._write(link, lease, lease.entry):
+                    break
+            self.held[writer] = lease
+            lease.keeping = asyncio.create_task(self._keep(link, lease))
+            return writer
+
+    async def _free(self, link: Link, writer: str) -> Lease:
+        """A lease on a slot that nobody holds now, to be written.
+
+        Raises:
+            WriterBusy: somebody holds it.
+        """
         subject = self._stream.subject(writer)
         last = await self._stream.last(link, subject)
-        entry = None if last is None else _entry(last)
-        if last is not None and entry is not None and await self._runs(link, last, entry):
+        if last is None:
+            return Lease(subject, Entry(writer, 1, self._token, self._lease), 0, now())
+        entry = _entry(last)
+        if self._is_ours(entry):
+            epoch = entry.epoch
+        elif await self._runs(link, last, entry):
             raise WriterBusy(f"writer {writer} of {link.address.url} is in use by another log")
-        epoch = 1 if entry is None else entry.epoch + 1
-        taken = Entry(writer, epoch, secrets.token_hex(8), self._lease)
-        lease = Lease(subject, taken, 0 if last is None else last.sequence, now())
-        if not await self._put(link, lease, taken):
-            raise WriterBusy(f"writer {writer} of {link.address.url} was taken by another log")
-        self.held[writer] = lease
-        lease.keeping = asyncio.create_task(self._keep(link, lease))
-        return writer
+        else:
+            epoch = entry.epoch + 1
+        return Lease(subject, Entry(writer, epoch, self._token, self._lease), last.sequence, now())
+
+    def _is_ours(self, entry: Entry) -> bool:
+        """Whether we took a slot by a message whose answer was lost."""
+        return entry.lease > 0 and entry.token == self._token and entry.writer not in self.held
 
     async def _runs(self, link: Link, last: Message, entry: Entry) -> bool:
         """Whether a lease has not ended, by the clock of the servers."""
@@ -118,33 +142,37 @@ class Slots:
         return _microseconds(state.at) - _microseconds(last.at) < entry.lease
 
     async def _put(self, link: Link, lease: Lease, entry: Entry) -> bool:
-        """Writes a slot's next message; False where somebody has taken it since.
+        """Writes the next message of a slot of ours; False where somebody has taken it since.
 
-        A message of our own, whose answer was lost, is known by its token. Where the last one
-        is the expected one after all, another is on its way through the cluster.
+        A message of our own, whose answer was lost, is known by its token.
         """
-        payload = json.dumps(msgspec.to_builtins(entry)).encode()
-        while True:
-            sent = now()
-            try:
-                lease.sequence = await self._stream.publish(
-                    link, lease.subject, payload, lease.sequence
-                )
-            except Unreachable:
-                raise
-            except OSError as problem:  # it may be there, and is asked for
-                if isinstance(problem, Refusal) and problem.code not in LOST_RACE:
-                    raise
-            else:
-                lease.renewed = sent
-                return True
+        while not await self._write(link, lease, entry):
             last = await self._stream.last(link, lease.subject)
-            sequence = 0 if last is None else last.sequence
-            if sequence == lease.sequence:
-                await asyncio.sleep(IN_FLIGHT_INTERVAL)
-            elif last is not None and _is_later(_entry(last), entry):
+            if last is not None and _is_later(_entry(last), entry):
                 return False
-            lease.sequence = sequence
+            lease.sequence = 0 if last is None else last.sequence
+        return True
+
+    async def _write(self, link: Link, lease: Lease, entry: Entry) -> bool:
+        """Writes a slot's next message once; False where what is last has to be looked at.
+
+        That may be this very message, or the one that was expected, while another is on its way
+        through the cluster.
+        """
+        payload, sent = json.dumps(msgspec.to_builtins(entry)).encode(), now()
+        try:
+            lease.sequence = await self._stream.publish(
+                link, lease.subject, payload, lease.sequence
+            )
+        except (Unreachable, PermissionError):
+            raise
+        except OSError as problem:
+            if isinstance(problem, Refusal) and not problem.undecided:
+                raise
+            await asyncio.sleep(IN_FLIGHT_INTERVAL)
+            return False
+        lease.renewed = sent
+        return True
 
     async def _keep(self, link: Link, lease: Lease) -> None:
         while not lease.lost:
@@ -193,15 +221,9 @@ class Slots:
 
     async def all(self, link: Link) -> dict[str, Slot]:
         """Every slot that was ever taken."""
-        subjects = await self._stream.subjects_in_use(link)
-        state = await self._stream.state(link)
-        found: dict[str, Slot] = {}
-        for subject in subjects:
-            last = await self._stream.last(link, subject)
-            if last is not None:
-                slot = _slot(last, _microseconds(state.at))
-                found[slot.writer] = slot
-        return found
+        at = _microseconds((await self._stream.state(link)).at)
+        lasts = await self._stream.lasts(link)
+        return {slot.writer: slot for slot in (_slot(last, at) for last in lasts)}
 
 
 def _is_later(last: Entry, entry: Entry) -> bool:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from rat_fsm.stores.nats.link import Refusal
-from rat_fsm.stores.nats.streams import NOT_FOUND
+from rat_fsm.stores.nats.refusals import NOT_FOUND, Refusal
 from rat_fsm.stores.port import Snapshot
 
 if TYPE_CHECKING:
@@ -65,12 +64,18 @@ async def load(link: Link, stream: Stream, writer: str) -> Snapshot | None:
     data = b"".join(piece.data for piece in pieces if piece is not None)
     if hashlib.sha256(data).hexdigest() != label.digest:
         return None
-    head = None if label.head is None else bytes.fromhex(label.head)
-    return Snapshot(writer, label.fold_version, label.position, data, head)
+    return Snapshot(writer, label.fold_version, label.position, data, _hash(label))
+
+
+def _hash(label: _Label) -> bytes | None:
+    return None if label.head is None else bytes.fromhex(label.head)
 
 
 def _label(data: bytes) -> _Label | None:
+    """What a message says, None where it is nothing of ours."""
     try:
-        return msgspec.json.decode(data, type=_Label)
-    except msgspec.MsgspecError:
+        label = msgspec.json.decode(data, type=_Label)
+        _hash(label)
+    except ValueError:  # msgspec's errors are among them
         return None
+    return label

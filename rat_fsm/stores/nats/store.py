@@ -115,7 +115,10 @@ class NatsStore:
 
     def head(self, writer: str) -> StoredFrame | None:
         """The last frame of a writer."""
-        return self._reader.head(writer)
+        head = self._reader.head(writer)
+        if head is not None:
+            self._chains.note(head)
+        return head
 
     def heads(self) -> dict[str, StoredFrame]:
         """The last frame of every writer."""
@@ -173,7 +176,8 @@ class NatsStore:
     def claim(self, writer: str | None) -> str:
         """Takes the lease on a slot, which is renewed until `release`; see the port."""
         try:
-            return self._write(lambda link: self._slots.take(link, writer), OPEN_PATIENCE)
+            avoid = self._chains.cut_short
+            return self._write(lambda link: self._slots.take(link, writer, avoid), OPEN_PATIENCE)
         except StoreUnreadable:
             raise
         except OSError as problem:

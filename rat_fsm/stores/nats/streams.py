@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from rat_fsm.stores.nats.link import Refusal
+from rat_fsm.stores.nats.exchange import Exchange, Leaderless
 from rat_fsm.stores.nats.messages import Message, headers_of, token_of
-from rat_fsm.stores.nats.wire import Exchange
+from rat_fsm.stores.nats.refusals import IN_USE, NO_MESSAGE, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,17 +29,10 @@ if TYPE_CHECKING:
 
 BATCH_BYTES: Final = 2 * 2**20
 BATCH_PATIENCE: Final = 1.5  # seconds without a message
+TAKERS_PATIENCE: Final = 0.5  # likewise
+LASTS_AT_ONCE: Final = 32
 END_OF_BATCH: Final = "204"
 NO_MORE: Final = "404"
-NOT_FOUND: Final = 10059
-NO_MESSAGE: Final = 10037
-IN_USE: Final = 10058
-# The last message of the subject is another one; in a cluster also: one is on its way and nobody
-# knows yet, or the new leader does not know.
-LOST_RACE: Final = frozenset({10071, 10164, 10163})
-NO_STORAGE: Final = 10047
-# Of the stream, its account, the server; the first is said where the disk is full, too.
-FULL: Final = frozenset({10077, 10002, 10023, NO_STORAGE})
 
 
 @attrs.frozen
@@ -50,12 +44,14 @@ class State:
         last: the sequence of its last message, also where that is gone.
         at: the leader's time, RFC 3339.
         config: how it is configured.
+        domain: the JetStream domain of its servers, empty where they have none.
     """
 
     first: int
     last: int
     at: str
     config: dict[str, Any]
+    domain: str = ""
 
 
 class Stream:
@@ -65,12 +61,14 @@ class Stream:
         name: of the stream.
         prefix: what its subjects begin with.
         pattern: its subjects.
+        domain: the JetStream domain of its servers.
     """
 
     def __init__(self, name: str, prefix: str, rest: str = "*") -> None:
         self.name = name
         self.prefix = prefix
         self.pattern = f"{prefix}.{rest}"
+        self.domain = ""
 
     def subject(self, writer: str) -> str:
         """Where a writer's messages are."""
@@ -122,7 +120,16 @@ class Stream:
             message["time"],
         )
 
-    async def subjects_in_use(self, link: Link) -> list[str]:
+    async def lasts(self, link: Link) -> list[Message]:
+        """The last message of every subject, as the leader has it."""
+        subjects = await self._subjects_in_use(link)
+        found: list[Message | None] = []
+        while subjects:
+            some, subjects = subjects[:LASTS_AT_ONCE], subjects[LASTS_AT_ONCE:]
+            found += await asyncio.gather(*(self.last(link, subject) for subject in some))
+        return [message for message in found if message is not None]
+
+    async def _subjects_in_use(self, link: Link) -> list[str]:
         """The subjects of which there are messages."""
         found: list[str] = []
         while True:
@@ -144,19 +151,42 @@ class Stream:
         """Adds a message, if the last one of its subject is the expected one; 0 is none.
 
         Raises:
-            Refusal: one of `LOST_RACE` among others.
+            Refusal: perhaps one that is undecided.
+            Leaderless: nobody took it.
             OSError: nobody knows whether it was added.
         """
         fence = {
             "Nats-Expected-Stream": self.name,
             "Nats-Expected-Last-Subject-Sequence": str(expected),
         }
-        answer = await link.request(subject, payload, {**headers, **fence})
-        return int(answer["seq"])
+        return self._place(await link.request(subject, payload, {**headers, **fence}))
 
     async def put(self, link: Link, subject: str, payload: bytes) -> int:
-        """Adds a message, whatever is there."""
-        return int((await link.request(subject, payload))["seq"])
+        """Adds a message, whatever is there; perhaps twice, where an answer is lost."""
+        return self._place(await link.patiently(lambda: link.request(subject, payload)))
+
+    def _place(self, answer: dict[str, Any]) -> int:
+        """Where a message is, as an acknowledgement says; one of another stream is none.
+
+        Another domain, such as that of a leaf node, may have a stream with the same subjects.
+        """
+        where = (answer.get("stream"), answer.get("domain", ""))
+        if where != (self.name, self.domain):
+            raise OSError(
+                f"stream {where[0]} of domain {where[1]!r} answers in place of {self.name} of "
+                f"domain {self.domain!r}"
+            )
+        return int(answer["seq"])
+
+    async def takers(self, link: Link) -> int:
+        """How many streams take what we publish on its subjects; nothing is stored."""
+        heard: list[Msg] = []
+        never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        exchange = Exchange(self.subject("?"), heard.append, never, TAKERS_PATIENCE)
+        wire = await link.wire()
+        with contextlib.suppress(TimeoutError, Leaderless, PermissionError):
+            await wire.exchange(exchange, b"", {"Nats-Expected-Stream": "?"})
+        return len(heard)
 
     async def purge(self, link: Link, subject: str, before: int) -> None:
         """Deletes the messages of a subject before a sequence."""
@@ -209,6 +239,11 @@ class Streams:
         self.snapshots = Stream(f"{log}_snapshots", f"{prefix}.snapshots", ">")
         self.stored = f"{prefix}.stored"
 
+    def belong_to(self, domain: str) -> None:
+        """Says of which JetStream domain they are; an acknowledgement of another one is none."""
+        for stream in (self.frames, self.slots, self.snapshots):
+            stream.domain = domain
+
 
 def _direct(headers: dict[str, str], data: bytes) -> Message:
     sequence = int(headers["Nats-Sequence"])
@@ -216,5 +251,6 @@ def _direct(headers: dict[str, str], data: bytes) -> Message:
 
 
 def _state(info: dict[str, Any]) -> State:
-    state = info["state"]
-    return State(int(state["first_seq"]), int(state["last_seq"]), info["ts"], info["config"])
+    state, domain = info["state"], info.get("domain", "")
+    first, last = int(state["first_seq"]), int(state["last_seq"])
+    return State(first, last, info["ts"], info["config"], domain)

@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any, Final
-
-import attrs
+from typing import TYPE_CHECKING, Final
 
 from rat_fsm.codec import MAX_BODY
 from rat_fsm.errors import MissingExtra, StoreUnreadable
+from rat_fsm.stores.nats.exchange import Exchange, Leaderless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,56 +25,11 @@ if TYPE_CHECKING:
 
 OLDEST: Final = (2, 12)
 CONNECT_TIMEOUT: Final = 2
-REQUEST_TIMEOUT: Final = 3.5
 CLOSE_TIMEOUT: Final = 1.0
 PING_TIMEOUT: Final = 1
 MAX_HEADER: Final = 16 * 1024
 NO_RESPONDERS: Final = "503"
 _log = logging.getLogger("rat_fsm")
-
-
-@attrs.define(eq=False)
-class Exchange:
-    """A question that is not answered yet.
-
-    Attributes:
-        subject: where it went.
-        take: called with each message that comes; sets ``done`` in the end.
-        done: the answer.
-        patience: how many seconds to wait for the first message, and after each for the next.
-    """
-
-    subject: str
-    take: Callable[[Msg], None]
-    done: asyncio.Future[Any]
-    patience: float = REQUEST_TIMEOUT
-    _limit: asyncio.Timeout | None = attrs.field(default=None, init=False)
-
-    async def wait(self) -> None:
-        """Until it is done.
-
-        Raises:
-            TimeoutError: no message came for too long.
-        """
-        try:
-            async with asyncio.timeout(self.patience) as self._limit:
-                await self.done
-        except TimeoutError:
-            raise TimeoutError(f"no answer in {self.patience} s") from None
-
-    def hear(self, message: Msg) -> None:
-        """Takes a message, unless it comes too late."""
-        limit = self._limit
-        if self.done.done() or (limit is not None and limit.expired()):
-            return
-        self.take(message)
-        if limit is not None and not self.done.done():
-            limit.reschedule(asyncio.get_running_loop().time() + self.patience)
-
-    def fail(self, problem: Exception) -> None:
-        """Ends it without an answer."""
-        if not self.done.done():
-            self.done.set_exception(problem)
 
 
 class Wire:
@@ -126,8 +80,12 @@ class Wire:
 
         try:
             await self._connect(server)
+        except StoreUnreadable:
+            raise
         except (Error, OSError, ValueError) as problem:
             said = self._noted or self._address.scrubbed(problem)
+            if "authorization violation" in said.lower():
+                said += self._address.access.doubt()
             raise ConnectionError(f"cannot reach {server}: {said}") from None
         self._check()
         await self.listen(f"{self._inbox}.*", self._answered)
@@ -177,7 +135,7 @@ class Wire:
         if exchange is None:
             return
         if (message.headers or {}).get("Status") == NO_RESPONDERS:
-            exchange.fail(OSError("no server leads the stream now"))
+            exchange.fail(Leaderless("no server leads the stream now"))
         else:
             exchange.hear(message)
 
@@ -194,7 +152,8 @@ class Wire:
         """What a server answers.
 
         Raises:
-            OSError: none does in time, or the connection is lost meanwhile.
+            Leaderless: nobody took the question.
+            OSError: nobody answers in time, or the connection is lost meanwhile.
         """
         done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         exchange = Exchange(subject, lambda message: done.set_result(message.data), done)
