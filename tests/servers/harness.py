@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -27,16 +28,20 @@ if TYPE_CHECKING:
     from tests.servers.kinds import Kind
 
 TAIL: Final = 4000
+FIRST_PORT: Final = 20_000
+PORTS: Final = 12_000
 # granian 2.8 ends its runtime while futures of the application are pending, and now and then breaks
 # down over it, whatever the application is: its worker is gone then, with what it had not recorded.
 PANIC: Final = "Cannot drop pointer into Python heap without the thread being attached"
 
 
 def free_port() -> int:
-    """A port that nothing listens on now; the kernel hands it out again only after many others."""
-    with socket.create_server((HOST, 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """A port that nothing listens on now; below those that the kernel gives to clients."""
+    while True:
+        port = FIRST_PORT + secrets.randbelow(PORTS)
+        with contextlib.suppress(OSError):
+            socket.create_server((HOST, port)).close()
+            return port
 
 
 class Server:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.slow
 def test_a_log_of_another_domain_is_not_mixed_with_it(tmp_path: Path) -> None:
     """It is reached by its domain; two logs of one name, which would store both, are refused."""
     port, binary = free_port(), nats_binary()

@@ -24,6 +24,7 @@ import uvicorn
 from tests.integrations.asgi.compatible_apps import JOURNALS, application
 from tests.integrations.asgi.peers import HOST, PATIENCE, Conversation, Request, Seen
 from tests.processes import PROJECT, untraced
+from tests.servers.harness import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,13 +138,6 @@ class Server:
         self._server.should_exit = True
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
-
-
-def free_port() -> int:
-    """A port that nothing listens on now."""
-    with socket.create_server((HOST, 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _wait(condition: Any) -> None:
