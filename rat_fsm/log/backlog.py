@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 from rat_fsm.errors import RatFsmError
 from rat_fsm.log.chain import Chain
-from rat_fsm.log.spilling import last_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,8 +107,8 @@ class Backlog:
         """It is stored; to be called before anybody hears of it."""
         self._current = None
         spill = self._spill
-        if spill is not None and spill.waits and not spill.forget(last_of(frame)):
-            spill.tidy(last_of(frame))
+        if spill is not None and spill.waits and not spill.forget(frame.last):
+            spill.tidy(frame.last)
             self._progress.spill = None
 
     def fill(self) -> None:

@@ -152,5 +152,5 @@ class Handover:
         A server that was behind when it took over from another has lost the end of the chain.
         """
         head = self._store.head(former)
-        last = 0 if head is None else head.frame.first + head.frame.count - 1
+        last = 0 if head is None else head.frame.last
         return min(self._progress.durable, last)

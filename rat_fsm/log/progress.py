@@ -50,14 +50,14 @@ class Progress:
     def begin(self, last: StoredFrame | None) -> None:
         """Goes on after a writer's last frame, None where it has none."""
         self.head = GENESIS if last is None else last.frame.hash
-        self.durable = 0 if last is None else _last_of(last.frame)
+        self.durable = 0 if last is None else last.frame.last
         self.position = None if last is None else _end_of(last.frame, last.position)
 
     def advance(self, frame: Frame, position: int) -> None:
         """A frame is stored."""
         self.head = frame.hash
         self.position = _end_of(frame, position)
-        self.durable = _last_of(frame)
+        self.durable = frame.last
 
     def lose_slot(self) -> None:
         """Keeps how far the slot had come that was lost; `begin` must follow."""
@@ -90,10 +90,6 @@ class Progress:
         cls = OutcomeUnknown if self.unknown else LogUnavailable
         kept = "" if self.spill is None else f"; they are kept in {self.spill}"
         return cls(f"{missing} events wait for a store that fails: {self.error}{kept}")
-
-
-def _last_of(frame: Frame) -> int:
-    return frame.first + frame.count - 1
 
 
 def _end_of(frame: Frame, position: int) -> Position:

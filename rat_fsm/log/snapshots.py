@@ -70,7 +70,7 @@ def _frame_of(store: Store, writer: str, snapshot: Snapshot) -> Frame | None:
 
 
 def _cursor_at(frame: Frame) -> dict[str, int]:
-    return {frame.writer: frame.first + frame.count - 1}
+    return {frame.writer: frame.last}
 
 
 def _load(snapshot: Snapshot, lifecycles: Mapping[str, Lifecycle]) -> ReadModel | None:

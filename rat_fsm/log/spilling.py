@@ -56,7 +56,7 @@ class Spill:
 
     def holds(self, frame: Frame) -> bool:
         """Whether the next frame to be stored is in the file, so that a kill does not lose it."""
-        return bool(self._kept) and self._kept[0][0] == last_of(frame)
+        return bool(self._kept) and self._kept[0][0] == frame.last
 
     def is_open(self) -> bool:
         """Whether it can take more now: what it could not write before, it tries again."""
@@ -66,7 +66,7 @@ class Spill:
         """Adds frames; where the file does not take them they stay in memory."""
         fresh = list(frames)
         if fresh:
-            self.last = last_of(fresh[-1])
+            self.last = fresh[-1].last
             self._write([*self._tail, *fresh])
 
     def _write(self, frames: list[Frame]) -> bool:
@@ -78,7 +78,7 @@ class Spill:
             self._tail, self.error = frames, problem
             return False
         self._tail, self.error = [], None
-        self._kept.extend((last_of(frame), frame.count) for frame in frames)
+        self._kept.extend((frame.last, frame.count) for frame in frames)
         self.events += sum(frame.count for frame in frames)
         return True
 
@@ -129,12 +129,7 @@ class Spill:
         if self._kept:
             first = self._kept[0][0]
             frames = (stored.frame for stored in self.file.read(self._base))
-            yield from (frame for frame in frames if last_of(frame) >= first)
-
-
-def last_of(frame: Frame) -> int:
-    """The sequence number of its last event."""
-    return frame.first + frame.count - 1
+            yield from (frame for frame in frames if frame.last >= first)
 
 
 @contextlib.contextmanager

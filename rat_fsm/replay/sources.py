@@ -69,7 +69,7 @@ def new_model(lifecycles: Iterable[Lifecycle] | None = None) -> ReadModel:
 def event_count(store: Store) -> int:
     """How many events a log has; of a bounded one in memory, how many it ever had."""
     heads = store.heads().values()
-    return sum(stored.frame.first + stored.frame.count - 1 for stored in heads)
+    return sum(stored.frame.last for stored in heads)
 
 
 def last_position(store: Store) -> Position | None:

@@ -129,7 +129,7 @@ class LiveMonitors:
         log, heads = self._log, self._log.store.heads()
         last = max(heads.values(), key=lambda head: head.position, default=None)
         own = heads.get(log.writer)
-        self._delivered = 0 if own is None else own.frame.first + own.frame.count - 1
+        self._delivered = 0 if own is None else own.frame.last
         self._judged = None if own is None else Position(own.position, own.frame.count - 1)
         with log.reading() as model:
             for record in model.records(log.writer):

@@ -50,6 +50,11 @@ class Frame:
     format: int = 1
     algorithm: str = "sha256"
 
+    @property
+    def last(self) -> int:
+        """The sequence number of its last event."""
+        return self.first + self.count - 1
+
 
 @attrs.frozen
 class StoredFrame:

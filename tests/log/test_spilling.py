@@ -159,9 +159,8 @@ def test_what_is_left_at_the_end_is_delivered_by_the_next_opening(tmp_path: Path
     assert not path.exists()
 
 
-def test_what_belongs_to_nobody_any_more_is_set_aside(tmp_path: Path) -> None:
-    """Where somebody else has ended the writer's streams meanwhile, its events cannot follow."""
-    real, path = MemoryStore(), tmp_path / "spill.db"
+def spilled_and_recovered(real: MemoryStore, path: Path) -> None:
+    """Two events of a process that was killed, whose slot somebody has recovered since."""
     store = FaultyStore(real)
     log = EventLog(store, spill=path)
     begin(log)
@@ -171,8 +170,13 @@ def test_what_belongs_to_nobody_any_more_is_set_aside(tmp_path: Path) -> None:
     store.kill()
     with pytest.raises(WriterFenced):
         log.close()
-    lifecycles = log.read_model.lifecycles
-    end_abandoned(real, "w0", fold_writer(real, "w0", lifecycles))
+    end_abandoned(real, "w0", fold_writer(real, "w0", log.read_model.lifecycles))
+
+
+def test_what_belongs_to_nobody_any_more_is_set_aside(tmp_path: Path) -> None:
+    """Where somebody else has ended the writer's streams meanwhile, its events cannot follow."""
+    real, path = MemoryStore(), tmp_path / "spill.db"
+    spilled_and_recovered(real, path)
     with EventLog(real, spill=path) as again:
         assert amounts(again.read()) == []
         (file,) = tmp_path.glob("*.aside.db")
@@ -552,16 +556,7 @@ def test_what_cannot_be_set_aside_stays_in_the_file(
 ) -> None:
     """Nothing is deleted before it is somewhere else; the next opening tries again."""
     real, path = MemoryStore(), tmp_path / "spill.db"
-    store = FaultyStore(real)
-    log = EventLog(store, spill=path)
-    begin(log)
-    store.away = True
-    record(log, 1, 2)
-    wait_until(log, 2)
-    store.kill()
-    with pytest.raises(WriterFenced):
-        log.close()
-    end_abandoned(real, "w0", fold_writer(real, "w0", log.read_model.lifecycles))
+    spilled_and_recovered(real, path)
     with monkeypatch.context() as patch:
         patch.setattr(SpillFile, "keep", refuses)
         with EventLog(real, spill=path) as again:

@@ -11,9 +11,9 @@ import pytest
 
 from rat_fsm import ConnectionManager, EventLog, follow, replay
 from rat_fsm.errors import WriterBusy
-from rat_fsm.stores import open_store
 from rat_fsm.stores.postgres import PostgresStore
-from rat_fsm.testing.store_contract import StoreContract, make_chain, refusal_of
+from rat_fsm.testing.store_contract import make_chain, refusal_of
+from tests.contract import test_postgres
 from tests.processes import PATIENCE
 from tests.servers import pgbouncer
 from tests.servers.fixtures import fresh
@@ -23,9 +23,8 @@ from tests.stores.test_postgres_faults import append_somehow, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-    from rat_fsm.stores.port import Frame, Store
+    from rat_fsm.stores.port import Frame
     from tests.servers.postgres import PostgresServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -162,23 +161,10 @@ def test_a_log_and_a_follower_work_through_a_pooler(pooled: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["transaction"], indirect=True, scope="module")
-class TestPooledStore(StoreContract):
+class TestPooledStore(test_postgres.TestPostgresStore):
     """The contract holds where each transaction may be in another session."""
 
     @pytest.fixture(autouse=True)
     def _server(self, pooler: str) -> None:
         self.url = pooler
         self.log = ""
-
-    def make_store(self, tmp_path: Path) -> Store:  # noqa: ARG002 - it needs no place
-        """A fresh schema."""
-        self.log = fresh(self.url)
-        return open_store(self.log, writable=True)
-
-    def reopen_store(self, store: Store, tmp_path: Path) -> Store:  # noqa: ARG002 - likewise
-        """The same schema."""
-        return open_store(self.log, writable=True)
-
-    def second_store(self, store: Store, tmp_path: Path) -> Store:  # noqa: ARG002 - likewise
-        """The same schema."""
-        return open_store(self.log, writable=True)

@@ -113,7 +113,7 @@ class PostgresStore:
 
     def _why_refused(self, frame: Frame, position: int) -> str:
         head = self.head(frame.writer)
-        last = 0 if head is None else head.frame.first + head.frame.count - 1
+        last = 0 if head is None else head.frame.last
         if frame.first > last + 1:
             return (
                 f"{self.url} ends at event {last} of {frame.writer}, and had acknowledged "
