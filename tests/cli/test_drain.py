@@ -9,7 +9,6 @@ import re
 import shutil
 import socket
 import sqlite3
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,10 +22,10 @@ from rat_fsm.runtime.requests import OPERATOR
 from tests.cli.logs import ESCAPED, HOSTILE, a_life, change, finish, plain, run, start, write
 from tests.drainers import Server, serving
 from tests.logs import crash
+from tests.waiting import until
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable
 
 PATIENCE: Final = 30.0
 GOLDEN: Final = Path(__file__).parents[1] / "golden" / "0.1.0.sqlite"
@@ -36,14 +35,6 @@ GOLDEN: Final = Path(__file__).parents[1] / "golden" / "0.1.0.sqlite"
 def path(tmp_path: Path) -> Path:
     """Where the servers' log is."""
     return tmp_path / "events.db"
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Waits until something is so."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def asked(path: Path) -> list[str]:

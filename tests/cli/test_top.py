@@ -41,9 +41,10 @@ from tests.cli.logs import (
     write,
 )
 from tests.logs import register
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 PATIENCE: Final = 30.0
@@ -163,14 +164,6 @@ def test_an_outage_is_said() -> None:
     assert lines[4] == "  it is away"
     assert (sample.writers["w0"].slot.held, sample.lag.seconds > 0) == (None, True)
     assert lines[-1].split()[:2] == ["w0", "c1"]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Waits until something is so."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_drain_is_told() -> None:

@@ -34,6 +34,7 @@ from rat_fsm.stores.spill import SpillFile
 from rat_fsm.testing import FaultyStore
 from tests.leased import LeasedStore
 from tests.processes import PROJECT
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,15 +60,7 @@ def record(log: EventLog, *amounts: int) -> None:
 
 def wait_until(log: EventLog, spilled: int) -> None:
     """Until so many events are in the file."""
-    wait_for(lambda: log.health.spilled >= spilled)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Until something is so."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
+    until(lambda: log.health.spilled >= spilled)
 
 
 def record_and_flush(log: EventLog, amount: int) -> None:
@@ -343,7 +336,7 @@ def test_a_full_disk_under_the_file_keeps_everything_in_memory(
         wait_until(log, 1)
         full[0] = True
         record(log, 2)
-        wait_for(lambda: "kept in memory only" in caplog.text)
+        until(lambda: "kept in memory only" in caplog.text)
         health = log.health
         assert (health.pending, health.spilled, health.window > 0.0) == (2, 1, True)
         with pytest.raises(LogUnavailable, match=r"no space left on device [(]refused[)]$"):
@@ -414,7 +407,7 @@ def test_a_file_that_cannot_be_read_holds_up_what_comes_after_it(
         wait_until(log, 20)
         monkeypatch.setattr(SpillFile, "next_after", refuses)
         store.away = False
-        wait_for(lambda: "No space left" in (log.health.last_error or ""))
+        until(lambda: "No space left" in (log.health.last_error or ""))
         record(log, 20)
         assert log.health.status == "failing"
         monkeypatch.setattr(SpillFile, "next_after", read)

@@ -43,9 +43,10 @@ from rat_fsm.log.verifying import verify_log
 from rat_fsm.stores.spill import SpillFile
 from tests.leased import LeasedStore
 from tests.orders import ORDER, New
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from rat_fsm.stores.port import Frame, StoredFrame
 
@@ -133,17 +134,9 @@ def aside_of(log: EventLog) -> Path:
     return Path(replaced.file)
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Until something is so."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-
-
 def wait_for_writer(log: EventLog, writer: str) -> None:
     """Until it goes on under another slot."""
-    wait_for(lambda: log.writer == writer)
+    until(lambda: log.writer == writer)
 
 
 def refuses(*_: Any) -> None:
@@ -271,7 +264,7 @@ def test_what_cannot_be_set_aside_is_said(
         store.away = left
         manager.record_activity("active", 1, 1)
         if left:
-            wait_for(lambda: log.health.spilled == 1)
+            until(lambda: log.health.spilled == 1)
             monkeypatch.setattr(SpillFile, "keep", refuses)
         store.take_away("w0")
         store.away = False
